@@ -1,0 +1,1 @@
+"""The decisions: HTTP requests become commands, commands become events or a rejection."""

@@ -1,0 +1,120 @@
+"""Group commit: what is queued while one append runs goes into the next, in one call.
+
+There is no timer. A quiet process appends at once; a busy one makes larger batches. A client
+that disconnects cancels nothing: its group is appended, or refused, all the same.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+import structlog
+from msgspec import Struct
+
+from events.append import Appended, AppendLog, Group, Outcome
+from events.envelope import Position
+from events.errors import LogUnavailable
+
+EVENTS_PER_CALL: Final = 500
+BYTES_PER_CALL: Final = 1024 * 1024
+
+log = structlog.get_logger()
+
+
+class _Waiting(Struct):
+    group: Group
+    answer: asyncio.Future[Outcome]
+
+
+class Appender:
+    """Appends the groups of one process, in the order they come."""
+
+    def __init__(
+        self,
+        event_log: AppendLog,
+        *,
+        on_appended: Callable[[Position], Awaitable[None]],
+        wait_seconds: float,
+    ) -> None:
+        self._log = event_log
+        self._on_appended = on_appended
+        self._wait_seconds = wait_seconds
+        self._queue: deque[_Waiting] = deque()
+        self._wake = asyncio.Event()
+        self._closing = False
+
+    async def append(self, group: Group) -> Outcome:
+        """Append one group and wait for its outcome.
+
+        Raises LogUnavailable when the database is away; a group that was already sent may then
+        still be found in the log, and is told apart by its event ids or its receipt.
+        """
+        if self._closing:
+            raise LogUnavailable("This process is stopping.")
+        waiting = _Waiting(group, asyncio.get_running_loop().create_future())
+        self._queue.append(waiting)
+        self._wake.set()
+        done, _ = await asyncio.wait({waiting.answer}, timeout=self._wait_seconds)
+        if done:
+            return waiting.answer.result()
+        if waiting in self._queue:
+            self._queue.remove(waiting)
+            raise LogUnavailable("The database is too slow; nothing was written.")
+        raise LogUnavailable("The database is too slow; whether the write counts is not known yet.")
+
+    async def run(self) -> None:
+        """Append batches until `close`; then what is still queued, and return."""
+        while self._queue or not self._closing:
+            if not self._queue:
+                self._wake.clear()
+                await self._wake.wait()
+                continue
+            await self._append_batch(self._take_batch())
+
+    def close(self) -> None:
+        """Take nothing more; `run` ends when the queue is empty."""
+        self._closing = True
+        self._wake.set()
+
+    def _take_batch(self) -> list[_Waiting]:
+        batch: list[_Waiting] = []
+        events = size = 0
+        while self._queue:
+            group = self._queue[0].group
+            events += len(group.events)
+            size += sum(len(event.payload) + len(event.metadata) for event in group.events)
+            if batch and (events > EVENTS_PER_CALL or size > BYTES_PER_CALL):
+                break
+            batch.append(self._queue.popleft())
+        return batch
+
+    async def _append_batch(self, batch: list[_Waiting]) -> None:
+        try:
+            outcomes = await self._log.append([waiting.group for waiting in batch])
+        except LogUnavailable as error:
+            log.warning("append.unavailable", groups=len(batch), queued=len(self._queue))
+            # Those still queued were not sent: better told now than one timeout after another.
+            self._refuse(batch, error)
+            self._refuse(list(self._queue), error)
+            self._queue.clear()
+            return
+        except Exception as error:
+            log.exception("append.failed", groups=len(batch))
+            self._refuse(batch, error)
+            return
+        newest = 0
+        for waiting, outcome in zip(batch, outcomes, strict=True):
+            if not waiting.answer.done():
+                waiting.answer.set_result(outcome)
+            if isinstance(outcome, Appended) and outcome.first_position is not None:
+                newest = outcome.first_position + len(waiting.group.events) - 1
+        if newest:
+            await self._on_appended(Position(newest))
+
+    def _refuse(self, batch: list[_Waiting], error: Exception) -> None:
+        for waiting in batch:
+            if not waiting.answer.done():
+                waiting.answer.set_exception(error)
+                # Nobody may be waiting any more; the fault is logged here.
+                waiting.answer.exception()

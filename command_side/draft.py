@@ -1,0 +1,181 @@
+"""A command's group in the making: the customers it touches and the events decided for them."""
+
+from datetime import datetime
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Struct
+
+from command_side.commands import Origin
+from command_side.customer import State, Unknown, evolve, held_external_id
+from events import codec
+from events.append import Group, NewestEvent, NewReceipt, Reservation
+from events.customer import CustomerData, CustomerEvent
+from events.document import render_document
+from events.envelope import CustomerId, Metadata, NewEvent, StreamVersion
+from events.errors import CorruptEvent
+from events.keys import DataKey, Keyring, Place, WrappedKey, seal_payload
+from events.reading import open_event
+from events.upcasters import NEWEST_VERSION
+from runtime.ids import new_id
+
+_encoder: Final = msgspec.json.Encoder()
+
+
+class DraftCustomer(Struct, kw_only=True):
+    """One customer of a draft: as it is in the log, and as the events so far leave it."""
+
+    customer_id: CustomerId
+    state: State
+    version: StreamVersion
+    created_at: datetime | None
+    updated_at: datetime | None
+    data_key: DataKey
+    new_key: WrappedKey | None
+    """The data key, wrapped, while it is not in the log yet."""
+    held_before: str | None
+    """The external_id that the log has reserved for it."""
+    changed: bool = False
+
+
+class Draft:
+    """Collects what one command changes, and makes the group to append of it."""
+
+    def __init__(self, keyring: Keyring, origin: Origin) -> None:
+        self._keyring = keyring
+        self._origin = origin
+        self._command_id = new_id()
+        self._metadata = _encoder.encode(
+            Metadata(
+                api_key_id=origin.api_key_id,
+                request_id=origin.request_id,
+                correlation_id=origin.request_id,
+                causation_id=str(self._command_id),
+                traceparent=origin.traceparent,
+            )
+        )
+        self._customers: list[DraftCustomer] = []
+        self._events: list[NewEvent] = []
+
+    @property
+    def command_id(self) -> UUID:
+        """The id that all events of the group share."""
+        return self._command_id
+
+    @property
+    def event_count(self) -> int:
+        """How many events were decided so far."""
+        return len(self._events)
+
+    def add_new(self) -> DraftCustomer:
+        """A customer nobody knows yet, with an id and a data key of its own."""
+        customer_id = CustomerId(new_id())
+        data_key, wrapped = self._keyring.make(customer_id)
+        customer = DraftCustomer(
+            customer_id=customer_id,
+            state=Unknown(),
+            version=StreamVersion(0),
+            created_at=None,
+            updated_at=None,
+            data_key=data_key,
+            new_key=wrapped,
+            held_before=None,
+        )
+        self._customers.append(customer)
+        return customer
+
+    def add_known(self, newest: NewestEvent) -> DraftCustomer:
+        """A customer as the log has it. Raises CorruptEvent, KeyUnavailable."""
+        if newest.wrapped_key is None:
+            raise CorruptEvent(
+                f"Customer {newest.stream_id} has no data key, and no CustomerErased says why."
+            )
+        place = self._place(newest.stream_id, newest.stream_version, newest.type)
+        place = msgspec.structs.replace(place, schema_version=newest.schema_version)
+        payload = open_event(self._keyring, place, newest.payload, newest.wrapped_key, clear=False)
+        assert payload is not None, "a key is at hand"  # noqa: S101 - a type guard
+        event = codec.decode(newest.type, newest.schema_version, payload)
+        state = evolve(Unknown(), event)
+        customer = DraftCustomer(
+            customer_id=newest.stream_id,
+            state=state,
+            version=newest.stream_version,
+            created_at=newest.created_at,
+            updated_at=newest.recorded_at,
+            data_key=self._keyring.unwrap(newest.wrapped_key),
+            new_key=None,
+            held_before=held_external_id(state),
+        )
+        self._customers.append(customer)
+        return customer
+
+    def record(self, customer: DraftCustomer, events: list[CustomerEvent]) -> None:
+        """Put decided events behind those the customer has."""
+        for event in events:
+            event_type = codec.type_of(event)
+            version = StreamVersion(customer.version + 1)
+            place = self._place(customer.customer_id, version, event_type)
+            self._events.append(
+                NewEvent(
+                    event_id=new_id(),
+                    stream_id=customer.customer_id,
+                    stream_version=version,
+                    type=event_type,
+                    schema_version=place.schema_version,
+                    data_key_id=customer.data_key.data_key_id,
+                    payload=seal_payload(customer.data_key, place, codec.encode(event)),
+                    metadata=self._metadata,
+                )
+            )
+            customer.state = evolve(customer.state, event)
+            customer.version = version
+            customer.changed = True
+
+    def group(self, receipt: NewReceipt | None = None) -> Group:
+        """All of it, as one group: what is reserved follows from where the customers end."""
+        frees: list[Reservation] = []
+        takes: list[Reservation] = []
+        for customer in self._customers:
+            held = held_external_id(customer.state)
+            if held == customer.held_before:
+                continue
+            for external_id, into in ((customer.held_before, frees), (held, takes)):
+                if external_id is not None:
+                    into.append(
+                        Reservation(external_id=external_id, stream_id=customer.customer_id)
+                    )
+        return Group(
+            workspace_id=self._origin.workspace_id,
+            command_id=self._command_id,
+            events=tuple(self._events),
+            data_keys=tuple(
+                customer.new_key
+                for customer in self._customers
+                if customer.new_key is not None and customer.changed
+            ),
+            frees=tuple(frees),
+            takes=tuple(takes),
+            receipt=receipt,
+        )
+
+    def _place(self, customer_id: CustomerId, version: StreamVersion, event_type: str) -> Place:
+        return Place(
+            workspace_id=self._origin.workspace_id,
+            stream_id=customer_id,
+            stream_version=version,
+            type=event_type,
+            schema_version=NEWEST_VERSION[event_type],
+        )
+
+
+def render(customer: DraftCustomer, data: CustomerData, recorded_at: datetime) -> bytes:
+    """The customer's document after an append at `recorded_at`."""
+    updated_at = recorded_at if customer.changed else customer.updated_at
+    return render_document(
+        customer.customer_id,
+        customer.version,
+        data,
+        created_at=customer.created_at or recorded_at,
+        updated_at=updated_at or recorded_at,
+    )

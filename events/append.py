@@ -1,0 +1,151 @@
+"""What goes into one append, and what comes out of it: groups and their outcomes."""
+
+from datetime import datetime
+from typing import Protocol, TypeAlias
+from uuid import UUID
+
+from msgspec import Raw, Struct
+
+from events.envelope import (
+    CustomerId,
+    NewEvent,
+    Position,
+    StoredEvent,
+    StreamVersion,
+    WorkspaceId,
+)
+from events.keys import WrappedKey
+
+
+class Reservation(Struct, frozen=True, kw_only=True):
+    """An external_id and the customer that holds it, or is to hold it."""
+
+    external_id: str
+    stream_id: CustomerId
+
+
+class NewReceipt(Struct, frozen=True, kw_only=True):
+    """What an Idempotency-Key leads to; written with the events, or alone when nothing changed."""
+
+    key_hmac: bytes
+    payload_hmac: bytes
+    outcome: bytes
+    """JSON: ids, versions and statuses, nothing of a person."""
+
+
+class Group(Struct, frozen=True, kw_only=True):
+    """One command: in the log whole, or not at all."""
+
+    workspace_id: WorkspaceId
+    command_id: UUID
+    events: tuple[NewEvent, ...] = ()
+    data_keys: tuple[WrappedKey, ...] = ()
+    frees: tuple[Reservation, ...] = ()
+    takes: tuple[Reservation, ...] = ()
+    receipt: NewReceipt | None = None
+
+
+class Appended(Struct, frozen=True, kw_only=True):
+    """The group is in the log, now or since an earlier sending of it."""
+
+    generation: int
+    first_position: Position | None
+    """None for a group without events."""
+    recorded_at: datetime
+    chain: bytes
+    """The chain after the group's last event."""
+
+
+class VersionConflict(Struct, frozen=True, kw_only=True):
+    """A customer of the group has moved on since it was read."""
+
+    stream_id: CustomerId
+
+
+class KeyTaken(Struct, frozen=True, kw_only=True):
+    """Another live customer of the workspace holds an external_id the group takes."""
+
+    external_id: str
+    holder: CustomerId
+
+
+class Replayed(Struct, frozen=True, kw_only=True):
+    """The Idempotency-Key was used before; nothing was written now."""
+
+    command_id: UUID
+    payload_hmac: bytes
+    outcome: Raw
+    recorded_at: datetime
+
+
+class Failed(Struct, frozen=True, kw_only=True):
+    """The database refused the group's very values; its neighbours were appended."""
+
+    sqlstate: str
+
+
+Outcome: TypeAlias = Appended | VersionConflict | KeyTaken | Replayed | Failed
+
+
+class NewestEvent(Struct, frozen=True, kw_only=True):
+    """The last event of one customer: as every payload holds the whole state, all it takes."""
+
+    stream_id: CustomerId
+    stream_version: StreamVersion
+    type: str
+    schema_version: int
+    payload: bytes
+    recorded_at: datetime
+    created_at: datetime
+    wrapped_key: WrappedKey | None
+
+
+class KeyedEvent(Struct, frozen=True, kw_only=True):
+    """A stored event with the key that opens it; None once the customer was erased."""
+
+    stored: StoredEvent
+    wrapped_key: WrappedKey | None
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """The end of a log; position 0 and the genesis chain when it is empty."""
+
+    generation: int
+    position: Position
+    chain: bytes
+
+
+class AppendLog(Protocol):
+    """The log as the command side needs it."""
+
+    async def append(self, groups: list[Group]) -> list[Outcome]:
+        """Append groups in order; one outcome for each. Raises LogUnavailable."""
+        ...
+
+    async def read_newest(
+        self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
+    ) -> dict[CustomerId, NewestEvent]:
+        """The newest event of each of these customers that exists in this workspace."""
+        ...
+
+    async def find_reservations(
+        self, workspace_id: WorkspaceId, external_ids: list[str]
+    ) -> dict[str, CustomerId]:
+        """The customers that hold these external_ids."""
+        ...
+
+    async def read_receipt(self, workspace_id: WorkspaceId, key_hmac: bytes) -> Replayed | None:
+        """What this Idempotency-Key led to, if it was used."""
+        ...
+
+
+class ReadLog(Protocol):
+    """The log as the relay and the projectors need it."""
+
+    async def head(self) -> Head:
+        """The end of the log."""
+        ...
+
+    async def read_after(self, position: Position, limit: int) -> list[KeyedEvent]:
+        """Events behind a position, in order, at most `limit`."""
+        ...

@@ -1,0 +1,50 @@
+"""The public form of an event: CloudEvents 1.0 JSON, the body of every message."""
+
+from typing import Final
+from uuid import UUID
+
+import msgspec
+from msgspec import Raw, Struct
+
+from events.envelope import StoredEvent
+from runtime.clock import format_time
+
+CONTENT_TYPE: Final = "application/cloudevents+json"
+SEQUENCE_DIGITS: Final = 20
+_encoder: Final = msgspec.json.Encoder()
+
+
+class CloudEvent(Struct, frozen=True, kw_only=True):
+    """The members of the envelope; `data` is the event in the schema version it is stored in."""
+
+    specversion: str = "1.0"
+    id: UUID
+    source: str
+    type: str
+    subject: UUID
+    time: str
+    datacontenttype: str = "application/json"
+    dataschema: str
+    sequence: str
+    """The workspace's own sequence, zero-padded so that it sorts as text."""
+    streamversion: int
+    workspace: str
+    data: Raw
+
+
+def render_cloud_event(event: StoredEvent, generation: int, data: bytes) -> bytes:
+    """The message body of a stored event whose payload decrypts to `data`."""
+    return _encoder.encode(
+        CloudEvent(
+            id=event.event_id,
+            source=f"/customers/{event.log_id}/{generation}",
+            type=event.type,
+            subject=event.stream_id,
+            time=format_time(event.recorded_at),
+            dataschema=f"/schemas/{event.type}/{event.schema_version}",
+            sequence=str(event.workspace_sequence).zfill(SEQUENCE_DIGITS),
+            streamversion=event.stream_version,
+            workspace=event.workspace_id,
+            data=Raw(data),
+        )
+    )

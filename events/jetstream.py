@@ -1,0 +1,67 @@
+"""The JetStream stream of a log: its name, its subjects, its configuration, its batches."""
+
+from typing import Final
+
+from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+
+from events.envelope import CustomerId, WorkspaceId
+
+POSITION_HEADER: Final = "Customers-Position"
+DIGEST_HEADER: Final = "Customers-Digest"
+CHAIN_HEADER: Final = "Customers-Chain"
+
+MESSAGES_PER_BATCH_MAX: Final = 1000
+"""What the server takes as one atomic batch (error 10199 beyond)."""
+
+_ACTIONS: Final = {
+    "CustomerCreated": "created",
+    "CustomerUpdated": "updated",
+    "CustomerDeleted": "deleted",
+    "CustomerRestored": "restored",
+    "CustomerErased": "erased",
+}
+
+
+def stream_name(log_id: int, generation: int) -> str:
+    """The name of the JetStream stream that holds one lineage of a log."""
+    return f"CUSTOMERS_{log_id}_{generation}"
+
+
+def event_subject(
+    log_id: int, generation: int, workspace_id: WorkspaceId, customer_id: CustomerId, type_: str
+) -> str:
+    """The subject of an event; 256 partitions by the last byte of the customer's id."""
+    partition = customer_id.bytes[-1]
+    return f"customers.{log_id}.{generation}.{workspace_id}.{partition:02x}.{_ACTIONS[type_]}"
+
+
+def appended_ping(log_id: int) -> str:
+    """Core NATS subject rung after an append; the payload is the newest position."""
+    return f"customers-ping.{log_id}.appended"
+
+
+def projected_ping(log_id: int) -> str:
+    """Core NATS subject rung after the read model moved; the payload is its checkpoint."""
+    return f"customers-ping.{log_id}.projected"
+
+
+def keys_ping(log_id: int) -> str:
+    """Core NATS subject rung after an API key changed."""
+    return f"customers-ping.{log_id}.keys"
+
+
+def stream_config(log_id: int, generation: int, replicas: int) -> StreamConfig:
+    """A stream that keeps everything for ever and takes atomic batches."""
+    return StreamConfig(
+        name=stream_name(log_id, generation),
+        subjects=[f"customers.{log_id}.{generation}.>"],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        num_replicas=replicas,
+        # Redelivery is told apart by sequence; a de-duplication window would answer for messages
+        # that are gone.
+        duplicate_window=0.1,
+        allow_atomic=True,
+        allow_direct=True,
+    )

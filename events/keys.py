@@ -1,0 +1,123 @@
+"""Data keys, one per customer: made, wrapped by a master key, used to seal payloads.
+
+AES-256-GCM throughout; a sealed text is a 12-byte random nonce, then ciphertext and tag. What is
+authenticated beside a payload binds it to its place, so that no payload can be moved elsewhere.
+"""
+
+import os
+from typing import Final
+from uuid import UUID
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from msgspec import Struct
+
+from events.envelope import CustomerId, StreamVersion, WorkspaceId
+from events.errors import CorruptEvent, KeyUnavailable
+from runtime.ids import new_id
+from runtime.settings import MasterKeys
+
+_NONCE_BYTES: Final = 12
+
+
+class DataKey(Struct, frozen=True, kw_only=True):
+    """A customer's key in clear: never stored, never logged."""
+
+    data_key_id: UUID
+    key: bytes
+
+    def __repr__(self) -> str:
+        return f"DataKey({self.data_key_id})"
+
+
+class WrappedKey(Struct, frozen=True, kw_only=True):
+    """A customer's key as it is stored."""
+
+    data_key_id: UUID
+    stream_id: CustomerId
+    master_key_id: str
+    wrapped: bytes
+
+
+class Keyring:
+    """Makes and unwraps data keys with the master keys of the settings."""
+
+    def __init__(self, master_keys: MasterKeys) -> None:
+        self._current = master_keys.current
+        self._ciphers = {name: AESGCM(key) for name, key in master_keys.by_id.items()}
+
+    def make(self, stream_id: CustomerId) -> tuple[DataKey, WrappedKey]:
+        """A new data key for a customer, in clear and wrapped by the current master key."""
+        data_key = DataKey(data_key_id=new_id(), key=os.urandom(32))
+        bound = _binding(data_key.data_key_id, stream_id)
+        return data_key, WrappedKey(
+            data_key_id=data_key.data_key_id,
+            stream_id=stream_id,
+            master_key_id=self._current,
+            wrapped=_seal(self._ciphers[self._current], data_key.key, bound),
+        )
+
+    def unwrap(self, wrapped: WrappedKey) -> DataKey:
+        """The data key in clear; raises KeyUnavailable when its master key is not at hand."""
+        cipher = self._ciphers.get(wrapped.master_key_id)
+        if cipher is None:
+            raise KeyUnavailable(wrapped.master_key_id)
+        try:
+            bound = _binding(wrapped.data_key_id, wrapped.stream_id)
+            return DataKey(
+                data_key_id=wrapped.data_key_id, key=_open(cipher, wrapped.wrapped, bound)
+            )
+        except InvalidTag as error:
+            raise KeyUnavailable(wrapped.master_key_id) from error
+
+
+class Place(Struct, frozen=True, kw_only=True):
+    """Where a payload belongs. The position is not part of it: it is unknown when sealing."""
+
+    workspace_id: WorkspaceId
+    stream_id: CustomerId
+    stream_version: StreamVersion
+    type: str
+    schema_version: int
+
+    def encoded(self) -> bytes:
+        """The bytes that are authenticated beside the payload."""
+        return "\n".join(
+            (
+                self.workspace_id,
+                str(self.stream_id),
+                str(self.stream_version),
+                self.type,
+                str(self.schema_version),
+            )
+        ).encode()
+
+
+def seal_payload(data_key: DataKey, place: Place, payload: bytes) -> bytes:
+    """Encrypt a payload for its place."""
+    return _seal(AESGCM(data_key.key), payload, place.encoded())
+
+
+def open_payload(data_key: DataKey, place: Place, sealed: bytes) -> bytes:
+    """Decrypt a payload; raises CorruptEvent when it is not what was written to this place."""
+    try:
+        return _open(AESGCM(data_key.key), sealed, place.encoded())
+    except InvalidTag as error:
+        raise CorruptEvent(
+            f"The payload of {place.type} version {place.stream_version} of customer "
+            f"{place.stream_id} fails authentication: it was changed or moved after it was "
+            "written."
+        ) from error
+
+
+def _seal(cipher: AESGCM, clear: bytes, bound: bytes) -> bytes:
+    nonce = os.urandom(_NONCE_BYTES)
+    return nonce + cipher.encrypt(nonce, clear, bound)
+
+
+def _open(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
+    return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
+
+
+def _binding(data_key_id: UUID, stream_id: CustomerId) -> bytes:
+    return data_key_id.bytes + stream_id.bytes

@@ -1,0 +1,276 @@
+"""The log on Postgres: one call appends a batch, the rest are reads by index."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, LiteralString
+from uuid import UUID
+
+import msgspec
+import psycopg
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow, args_row
+from psycopg_pool import AsyncConnectionPool, PoolTimeout
+
+from events.append import (
+    Appended,
+    Failed,
+    Group,
+    Head,
+    KeyedEvent,
+    KeyTaken,
+    NewestEvent,
+    Outcome,
+    Replayed,
+    VersionConflict,
+)
+from events.chain import GENESIS
+from events.envelope import CustomerId, Position, StoredEvent, WorkspaceId
+from events.errors import LogUnavailable
+from events.keys import WrappedKey
+
+# Appends groups; the function takes the log's lock, so this is one round trip in one transaction.
+_APPEND: Final[LiteralString] = """
+SELECT * FROM log.append(
+    %b::int4, %b::text[], %b::uuid[], %b::int4[], %b::int4[], %b::int4[], %b::int4[],
+    %b::bytea[], %b::bytea[], %b::text[],
+    %b::uuid[], %b::int4[], %b::uuid[], %b::text[], %b::int4[], %b::uuid[],
+    %b::bytea[], %b::bytea[],
+    %b::uuid[], %b::uuid[], %b::text[], %b::bytea[],
+    %b::text[], %b::uuid[], %b::text[], %b::uuid[])
+"""
+
+# The newest event of each customer, of this workspace only.
+_READ_NEWEST: Final[LiteralString] = """
+SELECT stream_id, stream_version, type, schema_version, payload, recorded_at, created_at,
+       data_key_id, master_key_id, wrapped
+  FROM log.read_newest(%b, %b::uuid[])
+"""
+
+# Holders of external_ids, of this workspace only.
+_FIND_RESERVATIONS: Final[LiteralString] = (
+    "SELECT external_id, stream_id FROM log.find_reservations(%b, %b::int4, %b::text[])"
+)
+
+# One receipt, of this workspace only.
+_READ_RECEIPT: Final[LiteralString] = """
+SELECT command_id, payload_hmac, outcome::text, recorded_at
+  FROM log.read_receipt(%b, %b::int4, %b)
+"""
+
+# Positions are dense and in commit order, so a range read never misses one that comes later.
+_READ_AFTER: Final[LiteralString] = """
+SELECT e.log_id, e.position, e.workspace_id, e.workspace_sequence, e.stream_id, e.stream_version,
+       e.event_id, e.command_id, e.type, e.schema_version, e.data_key_id, e.payload, e.metadata,
+       e.recorded_at, e.digest, e.chain, k.master_key_id, k.wrapped
+  FROM log.events e
+  LEFT JOIN keyring.data_keys k ON k.data_key_id = e.data_key_id
+ WHERE e.log_id = %b::int4 AND e.position > %b::int8
+ ORDER BY e.position
+ LIMIT %b::int4
+"""
+
+# The tip of the log by its primary key.
+_HEAD: Final[LiteralString] = """
+SELECT log.current_generation(%b::int4), e.position, e.chain
+  FROM (VALUES (1)) one (row)
+  LEFT JOIN LATERAL (SELECT position, chain FROM log.events WHERE log_id = %b::int4
+                      ORDER BY position DESC LIMIT 1) e ON true
+"""
+
+
+class PostgresLog:
+    """The log as an API process has it: it appends, and reads only one workspace at a time."""
+
+    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]], log_id: int) -> None:
+        self._pool = pool
+        self._log_id = log_id
+
+    async def append(self, groups: list[Group]) -> list[Outcome]:
+        """Append groups in order; one outcome for each.
+
+        A lost connection is followed by one more sending of the same groups: what the first one
+        wrote is recognised by its event ids. Values the database refuses (SQLSTATE class 22 or
+        23) fail their own group alone. Raises LogUnavailable.
+        """
+        try:
+            return await self._append(groups)
+        except (psycopg.OperationalError, PoolTimeout):
+            await self._pool.drain()
+        try:
+            return await self._append(groups)
+        except (psycopg.OperationalError, PoolTimeout) as error:
+            raise LogUnavailable("The database does not answer.") from error
+
+    async def _append(self, groups: list[Group]) -> list[Outcome]:
+        try:
+            async with self._pool.connection() as connection:
+                cursor = await connection.execute(_APPEND, _parameters(self._log_id, groups))
+                rows = await cursor.fetchall()
+        except (psycopg.DataError, psycopg.IntegrityError) as error:
+            if len(groups) == 1:
+                return [Failed(sqlstate=error.sqlstate or "")]
+            middle = len(groups) // 2
+            return await self._append(groups[:middle]) + await self._append(groups[middle:])
+        return [_outcome(row) for row in rows]
+
+    async def read_newest(
+        self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
+    ) -> dict[CustomerId, NewestEvent]:
+        """The newest event of each of these customers that exists in this workspace."""
+        async with self._pool.connection() as connection:
+            cursor = connection.cursor(row_factory=args_row(_newest))
+            await cursor.execute(_READ_NEWEST, [workspace_id, stream_ids], binary=True)
+            return {event.stream_id: event for event in await cursor.fetchall()}
+
+    async def find_reservations(
+        self, workspace_id: WorkspaceId, external_ids: list[str]
+    ) -> dict[str, CustomerId]:
+        """The customers that hold these external_ids."""
+        async with self._pool.connection() as connection:
+            parameters = [workspace_id, self._log_id, external_ids]
+            cursor = await connection.execute(_FIND_RESERVATIONS, parameters)
+            return {str(name): CustomerId(holder) for name, holder in await cursor.fetchall()}
+
+    async def read_receipt(self, workspace_id: WorkspaceId, key_hmac: bytes) -> Replayed | None:
+        """What this Idempotency-Key led to, if it was used."""
+        async with self._pool.connection() as connection:
+            parameters = [workspace_id, self._log_id, key_hmac]
+            cursor = await connection.execute(_READ_RECEIPT, parameters)
+            row = await cursor.fetchone()
+        if row is None:
+            return None
+        command_id, payload_hmac, outcome, recorded_at = row
+        return Replayed(
+            command_id=command_id,
+            payload_hmac=bytes(payload_hmac),
+            outcome=msgspec.Raw(outcome.encode()),
+            recorded_at=recorded_at,
+        )
+
+
+class LogReader:
+    """The log as the relay and the projectors have it: every workspace, read only.
+
+    One connection, used by one task at a time; its owner makes a new one when it breaks.
+    """
+
+    def __init__(self, connection: AsyncConnection[TupleRow], log_id: int) -> None:
+        self._connection = connection
+        self._log_id = log_id
+
+    async def head(self) -> Head:
+        """The end of the log."""
+        cursor = await self._connection.execute(_HEAD, [self._log_id, self._log_id])
+        row = await cursor.fetchone()
+        assert row is not None, "the query has a row whatever the log holds"  # noqa: S101 - a type guard
+        generation, position, chain = row
+        return Head(
+            generation=generation,
+            position=Position(position or 0),
+            chain=GENESIS if chain is None else bytes(chain),
+        )
+
+    async def read_after(self, position: Position, limit: int) -> list[KeyedEvent]:
+        """Events behind a position, in order, at most `limit`."""
+        cursor = self._connection.cursor(row_factory=args_row(_keyed), binary=True)
+        await cursor.execute(_READ_AFTER, [self._log_id, position, limit])
+        return await cursor.fetchall()
+
+
+def _parameters(log_id: int, groups: Sequence[Group]) -> list[object]:
+    events = [event for group in groups for event in group.events]
+    keys = [key for group in groups for key in group.data_keys]
+    frees = [free for group in groups for free in group.frees]
+    takes = [take for group in groups for take in group.takes]
+    receipts = [group.receipt for group in groups]
+    return [
+        log_id,
+        [group.workspace_id for group in groups],
+        [group.command_id for group in groups],
+        [len(group.events) for group in groups],
+        [len(group.data_keys) for group in groups],
+        [len(group.frees) for group in groups],
+        [len(group.takes) for group in groups],
+        [None if receipt is None else receipt.key_hmac for receipt in receipts],
+        [None if receipt is None else receipt.payload_hmac for receipt in receipts],
+        [None if receipt is None else receipt.outcome.decode() for receipt in receipts],
+        *_columns(events, _EVENT_COLUMNS),
+        *_columns(keys, ("data_key_id", "stream_id", "master_key_id", "wrapped")),
+        *_columns(frees, ("external_id", "stream_id")),
+        *_columns(takes, ("external_id", "stream_id")),
+    ]
+
+
+_EVENT_COLUMNS: Final = (
+    "stream_id",
+    "stream_version",
+    "event_id",
+    "type",
+    "schema_version",
+    "data_key_id",
+    "payload",
+    "metadata",
+)
+
+
+def _columns(rows: Iterable[object], names: Sequence[str]) -> list[list[object]]:
+    return [[getattr(row, name) for row in rows] for name in names]
+
+
+def _outcome(row: TupleRow) -> Outcome:
+    (outcome, first_position, recorded_at, stream_id, external_id, command_id, payload_hmac,
+     receipt, generation, chain) = row  # fmt: skip
+    match outcome:
+        case "appended":
+            return Appended(
+                generation=generation,
+                first_position=first_position,
+                recorded_at=recorded_at,
+                chain=bytes(chain),
+            )
+        case "version_conflict":
+            return VersionConflict(stream_id=stream_id)
+        case "key_taken":
+            return KeyTaken(external_id=external_id, holder=stream_id)
+        case "replayed":
+            return Replayed(
+                command_id=command_id,
+                payload_hmac=bytes(payload_hmac),
+                outcome=msgspec.Raw(msgspec.json.encode(receipt)),
+                recorded_at=recorded_at,
+            )
+        case _:
+            raise AssertionError(f"log.append answered {outcome!r}")
+
+
+def _newest(*columns: Any) -> NewestEvent:
+    *newest, data_key_id, master_key_id, wrapped = columns
+    stream_id = columns[0]
+    members = dict(zip(NewestEvent.__struct_fields__, newest, strict=False))
+    return NewestEvent(
+        **members, wrapped_key=_wrapped(data_key_id, stream_id, master_key_id, wrapped)
+    )
+
+
+def _keyed(*columns: Any) -> KeyedEvent:
+    *stored, master_key_id, wrapped = columns
+    event = StoredEvent(**dict(zip(StoredEvent.__struct_fields__, stored, strict=True)))
+    return KeyedEvent(
+        stored=event,
+        wrapped_key=_wrapped(event.data_key_id, event.stream_id, master_key_id, wrapped),
+    )
+
+
+def _wrapped(
+    data_key_id: UUID | None,
+    stream_id: CustomerId,
+    master_key_id: str | None,
+    wrapped: bytes | None,
+) -> WrappedKey | None:
+    if data_key_id is None or master_key_id is None or wrapped is None:
+        return None
+    return WrappedKey(
+        data_key_id=data_key_id,
+        stream_id=stream_id,
+        master_key_id=master_key_id,
+        wrapped=bytes(wrapped),
+    )

@@ -1,0 +1,132 @@
+-- The log: one append-only, gapless, hash-chained table, with what must commit together with it.
+
+CREATE SCHEMA log;
+CREATE SCHEMA keyring;
+
+CREATE TABLE log.events (
+    log_id integer NOT NULL,
+    -- 1..H without gaps, in commit order: given out by log.append under its lock.
+    position bigint NOT NULL CHECK (position > 0),
+    workspace_id text COLLATE "C" NOT NULL CHECK (workspace_id ~ '^[a-z0-9-]{1,48}(_test)?$'),
+    workspace_sequence bigint NOT NULL CHECK (workspace_sequence > 0),
+    stream_id uuid NOT NULL,
+    stream_version integer NOT NULL CHECK (stream_version > 0),
+    event_id uuid NOT NULL,
+    command_id uuid NOT NULL,
+    type text COLLATE "C" NOT NULL,
+    schema_version integer NOT NULL,
+    -- NULL: the payload is clear, because it holds nothing of the person (CustomerErased).
+    data_key_id uuid,
+    payload bytea NOT NULL,
+    metadata bytea NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    digest bytea NOT NULL,
+    chain bytea NOT NULL,
+    PRIMARY KEY (log_id, position),
+    UNIQUE (stream_id, stream_version),
+    UNIQUE (event_id),
+    UNIQUE (workspace_id, workspace_sequence)
+);
+
+-- Ciphertext does not compress; trying costs time in the append's lock.
+ALTER TABLE log.events ALTER COLUMN payload SET STORAGE EXTERNAL;
+
+CREATE FUNCTION log.refuse_change() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION 'log.% is append-only: % is refused', TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'insufficient_privilege',
+              HINT = 'Correct a customer by a new event; forget one by erasure.';
+END $$;
+
+CREATE TRIGGER events_refuse_change
+    BEFORE UPDATE OR DELETE OR TRUNCATE ON log.events
+    FOR EACH STATEMENT EXECUTE FUNCTION log.refuse_change();
+ALTER TABLE log.events ENABLE ALWAYS TRIGGER events_refuse_change;
+
+-- Lineages of a log. Generation 1 needs no row; a row is a fork after a restore to an earlier point.
+CREATE TABLE log.generations (
+    log_id integer NOT NULL,
+    generation integer NOT NULL CHECK (generation > 1),
+    -- The last position both lineages share.
+    forked_at bigint NOT NULL,
+    reason text NOT NULL,
+    started_at timestamptz NOT NULL DEFAULT now(),
+    PRIMARY KEY (log_id, generation)
+);
+
+CREATE FUNCTION log.current_generation(p_log_id integer) RETURNS integer
+LANGUAGE sql STABLE AS $$
+    SELECT coalesce(max(generation), 1) FROM log.generations WHERE log_id = p_log_id
+$$;
+
+-- Who holds an external_id: unique among the live customers of a workspace.
+CREATE TABLE log.reservations (
+    log_id integer NOT NULL,
+    workspace_id text COLLATE "C" NOT NULL,
+    external_id text COLLATE "C" NOT NULL,
+    stream_id uuid NOT NULL,
+    PRIMARY KEY (log_id, workspace_id, external_id)
+);
+
+-- What an Idempotency-Key led to: keyed hashes, ids and versions, nothing of the person.
+CREATE TABLE log.receipts (
+    log_id integer NOT NULL,
+    workspace_id text COLLATE "C" NOT NULL,
+    -- HMAC of method, path and key.
+    key_hmac bytea NOT NULL,
+    payload_hmac bytea NOT NULL,
+    command_id uuid NOT NULL,
+    outcome jsonb NOT NULL,
+    recorded_at timestamptz NOT NULL,
+    PRIMARY KEY (log_id, workspace_id, key_hmac)
+);
+CREATE INDEX receipts_by_age ON log.receipts (recorded_at);
+
+-- One wrapped data key per customer; to destroy it is to erase the customer's payloads.
+CREATE TABLE keyring.data_keys (
+    data_key_id uuid PRIMARY KEY,
+    workspace_id text COLLATE "C" NOT NULL,
+    stream_id uuid NOT NULL UNIQUE,
+    master_key_id text NOT NULL,
+    wrapped bytea NOT NULL,
+    created_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+
+-- Secrets of the service itself, wrapped like data keys.
+CREATE TABLE keyring.secrets (
+    name text PRIMARY KEY,
+    master_key_id text NOT NULL,
+    wrapped bytea NOT NULL
+);
+
+-- A column as it enters a digest: its length in four bytes, then its bytes; NULL is length -1.
+CREATE FUNCTION log.prefixed(p_bytes bytea) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT CASE WHEN p_bytes IS NULL THEN int4send(-1) ELSE int4send(length(p_bytes)) || p_bytes END
+$$;
+
+-- SHA-256 over every column but digest and chain; events/chain.py computes the same.
+CREATE FUNCTION log.event_digest(
+    log_id integer, "position" bigint, workspace_id text, workspace_sequence bigint,
+    stream_id uuid, stream_version integer, event_id uuid, command_id uuid, type text,
+    schema_version integer, data_key_id uuid, payload bytea, metadata bytea,
+    recorded_at timestamptz
+) RETURNS bytea
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+    SELECT sha256(
+        int4send(8) || int8send(log_id)
+        || int4send(8) || int8send("position")
+        || log.prefixed(convert_to(workspace_id, 'UTF8'))
+        || int4send(8) || int8send(workspace_sequence)
+        || int4send(16) || uuid_send(stream_id)
+        || int4send(8) || int8send(stream_version)
+        || int4send(16) || uuid_send(event_id)
+        || int4send(16) || uuid_send(command_id)
+        || log.prefixed(convert_to(type, 'UTF8'))
+        || int4send(8) || int8send(schema_version)
+        || log.prefixed(uuid_send(data_key_id))
+        || int4send(32) || sha256(payload)
+        || int4send(32) || sha256(metadata)
+        || int4send(8) || timestamptz_send(recorded_at)
+    )
+$$;

@@ -1,0 +1,243 @@
+-- The one way into the log, and the reads of those who may not see its tables.
+
+-- Appends a batch of groups in one call. A group is one command: its events, the external_ids it
+-- frees and takes, its new data keys, its receipt. A group is in the log whole or not at all, and
+-- one that is refused does not disturb its neighbours. Per group the answer is one row:
+--   appended          first_position (NULL without events), recorded_at
+--   version_conflict  stream_id whose version is not what the group expects
+--   key_taken         external_id, and stream_id of the customer that holds it
+--   replayed          command_id, payload_hmac and receipt of the earlier command of this key
+-- Groups bring their members in order: counts say how many of the flat arrays are theirs.
+CREATE FUNCTION log.append(
+    p_log_id integer,
+    p_workspace_id text[], p_command_id uuid[],
+    p_event_count integer[], p_key_count integer[], p_free_count integer[], p_take_count integer[],
+    p_receipt_key bytea[], p_receipt_payload bytea[], p_receipt_outcome text[],
+    p_stream_id uuid[], p_stream_version integer[], p_event_id uuid[], p_type text[],
+    p_schema_version integer[], p_data_key_id uuid[], p_payload bytea[], p_metadata bytea[],
+    p_key_id uuid[], p_key_stream_id uuid[], p_key_master_id text[], p_key_wrapped bytea[],
+    p_free_external_id text[], p_free_stream_id uuid[],
+    p_take_external_id text[], p_take_stream_id uuid[]
+) RETURNS TABLE (
+    outcome text, first_position bigint, recorded_at timestamptz, stream_id uuid,
+    external_id text, command_id uuid, payload_hmac bytea, receipt jsonb,
+    generation integer, chain bytea
+)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+#variable_conflict use_column
+DECLARE
+    new_events CURSOR FOR
+        SELECT * FROM unnest(p_stream_id, p_stream_version, p_event_id, p_type, p_schema_version,
+                             p_data_key_id, p_payload, p_metadata)
+            AS e (stream_id, stream_version, event_id, type, schema_version, data_key_id, payload, metadata);
+    g record;
+    e record;
+    known record;
+    v_generation integer := log.current_generation(p_log_id);
+    v_position bigint;
+    v_sequence bigint;
+    v_chain bytea;
+    v_digest bytea;
+    v_now timestamptz;
+    -- First and last place of the group's members in the flat arrays.
+    e1 integer; e2 integer := 0;
+    k1 integer; k2 integer := 0;
+    f1 integer; f2 integer := 0;
+    t1 integer; t2 integer := 0;
+BEGIN
+    -- A snapshot older than the lock would check stale versions.
+    IF current_setting('transaction_isolation') <> 'read committed' THEN
+        RAISE EXCEPTION 'log.append needs READ COMMITTED, not %', current_setting('transaction_isolation')
+            USING ERRCODE = 'invalid_transaction_state';
+    END IF;
+    -- In a statement of its own: the statements after it see all that was committed before the lock.
+    PERFORM pg_advisory_xact_lock(730541, p_log_id);
+
+    SELECT l.position, l.chain, l.recorded_at INTO known
+      FROM log.events l WHERE l.log_id = p_log_id ORDER BY l.position DESC LIMIT 1;
+    v_position := coalesce(known.position, 0);
+    v_chain := coalesce(known.chain, sha256(''));
+    v_now := greatest(clock_timestamp(), known.recorded_at);
+    OPEN new_events;
+
+    FOR g IN
+        SELECT * FROM unnest(p_workspace_id, p_command_id, p_event_count, p_key_count, p_free_count,
+                             p_take_count, p_receipt_key, p_receipt_payload, p_receipt_outcome)
+            AS g (workspace_id, command_id, event_count, key_count, free_count, take_count,
+                  receipt_key, receipt_payload, receipt_outcome)
+    LOOP
+        e1 := e2 + 1; e2 := e2 + g.event_count;
+        k1 := k2 + 1; k2 := k2 + g.key_count;
+        f1 := f2 + 1; f2 := f2 + g.free_count;
+        t1 := t2 + 1; t2 := t2 + g.take_count;
+        outcome := NULL; first_position := NULL; recorded_at := v_now; stream_id := NULL;
+        external_id := NULL; command_id := NULL; payload_hmac := NULL; receipt := NULL;
+        generation := v_generation; chain := v_chain;
+
+        -- The answer to an earlier sending of this very group was lost: it is in the log already.
+        IF g.event_count > 0 THEN
+            SELECT l.position, l.recorded_at, last.chain INTO known
+              FROM log.events l
+              JOIN log.events last ON last.event_id = p_event_id[e2]
+             WHERE l.event_id = p_event_id[e1] AND l.command_id = g.command_id;
+            IF FOUND THEN
+                outcome := 'appended'; first_position := known.position;
+                recorded_at := known.recorded_at; chain := known.chain;
+            END IF;
+        END IF;
+
+        IF outcome IS NULL AND g.receipt_key IS NOT NULL THEN
+            SELECT r.command_id, r.payload_hmac, r.outcome, r.recorded_at INTO known
+              FROM log.receipts r
+             WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id AND r.key_hmac = g.receipt_key;
+            IF FOUND THEN
+                outcome := CASE WHEN known.command_id = g.command_id THEN 'appended' ELSE 'replayed' END;
+                command_id := known.command_id; payload_hmac := known.payload_hmac;
+                receipt := known.outcome; recorded_at := known.recorded_at;
+            END IF;
+        END IF;
+
+        IF outcome IS NULL AND g.event_count > 0 THEN
+            -- Every stream of the group goes on exactly where the log has it, in the same workspace.
+            SELECT s.stream_id INTO stream_id
+              FROM (SELECT u.stream_id, min(u.stream_version) AS first, max(u.stream_version) AS last,
+                           count(*) AS events
+                      FROM unnest(p_stream_id[e1:e2], p_stream_version[e1:e2]) AS u (stream_id, stream_version)
+                     GROUP BY u.stream_id) s
+              LEFT JOIN LATERAL (
+                    SELECT l.stream_version, l.workspace_id FROM log.events l
+                     WHERE l.stream_id = s.stream_id ORDER BY l.stream_version DESC LIMIT 1) tip ON true
+             WHERE s.first <> coalesce(tip.stream_version, 0) + 1
+                OR s.last <> s.first + s.events - 1
+                OR tip.workspace_id <> g.workspace_id
+             LIMIT 1;
+            IF FOUND THEN
+                outcome := 'version_conflict';
+            END IF;
+        END IF;
+
+        IF outcome IS NULL AND g.take_count > 0 THEN
+            SELECT r.external_id, r.stream_id INTO known
+              FROM unnest(p_take_external_id[t1:t2], p_take_stream_id[t1:t2]) AS t (external_id, stream_id)
+              JOIN log.reservations r ON r.log_id = p_log_id AND r.workspace_id = g.workspace_id
+                   AND r.external_id = t.external_id
+             WHERE r.stream_id <> t.stream_id
+               AND NOT EXISTS (
+                    SELECT FROM unnest(p_free_external_id[f1:f2], p_free_stream_id[f1:f2]) AS f (external_id, stream_id)
+                     WHERE f.external_id = r.external_id AND f.stream_id = r.stream_id)
+             LIMIT 1;
+            IF FOUND THEN
+                outcome := 'key_taken'; external_id := known.external_id; stream_id := known.stream_id;
+            END IF;
+        END IF;
+
+        IF outcome IS NOT NULL THEN
+            MOVE FORWARD (g.event_count) FROM new_events;
+            RETURN NEXT;
+            CONTINUE;
+        END IF;
+
+        IF g.key_count > 0 THEN
+            INSERT INTO keyring.data_keys (data_key_id, workspace_id, stream_id, master_key_id, wrapped)
+            SELECT k.id, g.workspace_id, k.stream_id, k.master_id, k.wrapped
+              FROM unnest(p_key_id[k1:k2], p_key_stream_id[k1:k2], p_key_master_id[k1:k2], p_key_wrapped[k1:k2])
+                AS k (id, stream_id, master_id, wrapped);
+        END IF;
+        IF g.free_count > 0 THEN
+            DELETE FROM log.reservations r
+             USING unnest(p_free_external_id[f1:f2], p_free_stream_id[f1:f2]) AS f (external_id, stream_id)
+             WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id
+               AND r.external_id = f.external_id AND r.stream_id = f.stream_id;
+        END IF;
+        IF g.take_count > 0 THEN
+            INSERT INTO log.reservations (log_id, workspace_id, external_id, stream_id)
+            SELECT p_log_id, g.workspace_id, t.external_id, t.stream_id
+              FROM unnest(p_take_external_id[t1:t2], p_take_stream_id[t1:t2]) AS t (external_id, stream_id)
+            ON CONFLICT (log_id, workspace_id, external_id) DO UPDATE SET stream_id = excluded.stream_id
+             WHERE reservations.stream_id = excluded.stream_id;
+        END IF;
+
+        IF g.event_count > 0 THEN
+            first_position := v_position + 1;
+            SELECT coalesce(max(l.workspace_sequence), 0) INTO v_sequence
+              FROM log.events l WHERE l.workspace_id = g.workspace_id;
+            FOR i IN 1 .. g.event_count LOOP
+                FETCH new_events INTO e;
+                v_position := v_position + 1;
+                v_sequence := v_sequence + 1;
+                v_digest := log.event_digest(
+                    p_log_id, v_position, g.workspace_id, v_sequence, e.stream_id, e.stream_version,
+                    e.event_id, g.command_id, e.type, e.schema_version, e.data_key_id, e.payload,
+                    e.metadata, v_now);
+                v_chain := sha256(v_chain || v_digest);
+                INSERT INTO log.events VALUES (
+                    p_log_id, v_position, g.workspace_id, v_sequence, e.stream_id, e.stream_version,
+                    e.event_id, g.command_id, e.type, e.schema_version, e.data_key_id, e.payload,
+                    e.metadata, v_now, v_digest, v_chain);
+            END LOOP;
+        END IF;
+        IF g.receipt_key IS NOT NULL THEN
+            INSERT INTO log.receipts VALUES (
+                p_log_id, g.workspace_id, g.receipt_key, g.receipt_payload, g.command_id,
+                g.receipt_outcome::jsonb, v_now);
+        END IF;
+        outcome := 'appended';
+        chain := v_chain;
+        RETURN NEXT;
+    END LOOP;
+END $$;
+
+-- The newest event of each of these customers, when it was created, and its data key.
+CREATE FUNCTION log.read_newest(p_workspace_id text, p_stream_id uuid[])
+RETURNS TABLE (
+    stream_id uuid, stream_version integer, type text, schema_version integer, data_key_id uuid,
+    payload bytea, recorded_at timestamptz, created_at timestamptz, master_key_id text, wrapped bytea
+)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT l.stream_id, l.stream_version, l.type, l.schema_version, l.data_key_id, l.payload,
+           l.recorded_at, first.recorded_at, k.master_key_id, k.wrapped
+      FROM unnest(p_stream_id) AS asked (stream_id)
+      CROSS JOIN LATERAL (
+            SELECT * FROM log.events e WHERE e.stream_id = asked.stream_id
+             ORDER BY e.stream_version DESC LIMIT 1) l
+      JOIN log.events first ON first.stream_id = l.stream_id AND first.stream_version = 1
+      LEFT JOIN keyring.data_keys k ON k.data_key_id = l.data_key_id
+     WHERE l.workspace_id = p_workspace_id
+$$;
+
+-- Which live customers hold these external_ids.
+CREATE FUNCTION log.find_reservations(p_workspace_id text, p_log_id integer, p_external_id text[])
+RETURNS TABLE (external_id text, stream_id uuid)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.external_id, r.stream_id
+      FROM log.reservations r
+     WHERE r.workspace_id = p_workspace_id AND r.log_id = p_log_id AND r.external_id = ANY (p_external_id)
+$$;
+
+-- What this Idempotency-Key led to, if anything.
+CREATE FUNCTION log.read_receipt(p_workspace_id text, p_log_id integer, p_key_hmac bytea)
+RETURNS TABLE (command_id uuid, payload_hmac bytea, outcome jsonb, recorded_at timestamptz)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT r.command_id, r.payload_hmac, r.outcome, r.recorded_at
+      FROM log.receipts r
+     WHERE r.workspace_id = p_workspace_id AND r.log_id = p_log_id AND r.key_hmac = p_key_hmac
+$$;
+
+-- The newest position of one workspace, and the lineage it stands in.
+CREATE FUNCTION log.workspace_head(p_workspace_id text, p_log_id integer)
+RETURNS TABLE (generation integer, "position" bigint)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT log.current_generation(p_log_id),
+           coalesce((SELECT l.position FROM log.events l WHERE l.workspace_id = p_workspace_id
+                      ORDER BY l.workspace_sequence DESC LIMIT 1), 0)
+$$;
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
+GRANT USAGE ON SCHEMA log TO customers_api, customers_relay, customers_projector;
+GRANT USAGE ON SCHEMA keyring TO customers_relay, customers_projector;
+GRANT EXECUTE ON FUNCTION log.append, log.read_newest, log.find_reservations, log.read_receipt,
+    log.workspace_head, log.current_generation TO customers_api;
+GRANT EXECUTE ON FUNCTION log.current_generation TO customers_relay, customers_projector;
+GRANT SELECT ON log.events, log.generations TO customers_relay, customers_projector;
+GRANT SELECT ON keyring.data_keys TO customers_relay, customers_projector;
+GRANT SELECT ON log.generations TO customers_api;

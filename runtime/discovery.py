@@ -1,0 +1,50 @@
+"""Which servers a command talks to: those of the environment, or of the `customers dev` in this folder."""
+
+import os
+from pathlib import Path
+
+import msgspec
+from msgspec import Struct
+
+from runtime.settings import Settings, SettingsError, read_settings
+
+RUN_FILE = Path(".customers/dev/run.json")
+
+
+class Running(Struct, frozen=True, kw_only=True):
+    """What a running `customers dev` writes down for the other commands in its folder."""
+
+    dev_pid: int
+    url: str
+    database_url: str
+    nats_url: str
+    master_keys_file: str
+    pids: dict[str, int | None]
+
+
+def find_running(run_file: Path = RUN_FILE) -> Running | None:
+    """The `customers dev` that runs in this folder, or None."""
+    try:
+        running = msgspec.json.decode(run_file.read_bytes(), type=Running)
+        os.kill(running.dev_pid, 0)
+    except (OSError, msgspec.DecodeError):
+        return None
+    return running
+
+
+def find_settings() -> Settings:
+    """Settings of the environment, completed by those of the `customers dev` in this folder."""
+    environ = dict(os.environ)
+    running = find_running()
+    if running is not None:
+        environ.setdefault("CUSTOMERS_DATABASE_URL", running.database_url)
+        environ.setdefault("CUSTOMERS_NATS_URL", running.nats_url)
+        if "CUSTOMERS_MASTER_KEYS" not in environ:
+            environ.setdefault("CUSTOMERS_MASTER_KEYS_FILE", running.master_keys_file)
+    settings = read_settings(environ)
+    if not settings.database_url:
+        raise SettingsError(
+            "No database is known: CUSTOMERS_DATABASE_URL is not set and no `customers dev` runs "
+            "in this folder. Start one with `customers dev`, or set the variable."
+        )
+    return settings

@@ -1,0 +1,161 @@
+"""Everything this machine and its servers need, checked one by one, each with its mend."""
+
+import os
+import platform
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from msgspec import Struct
+
+from runtime import binaries
+from runtime.dev_folder import DEFAULT_FOLDER
+from runtime.discovery import Running
+from runtime.facts import DatabaseFacts, Unknown, ask_database, ask_nats
+from runtime.failure import Failure
+from runtime.ports import is_free
+from runtime.settings import Settings, SettingsError, read_master_keys
+
+_SKEW_SECONDS_MAX = 1.0
+_POSTGRES_MIN = 160_000
+_NATS_MIN = (2, 12)
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """One thing looked at: fine, faulty with a mend, or (None) not to be judged yet."""
+
+    name: str
+    is_fine: bool | None
+    said: str
+    mend: str = ""
+
+
+def examine(settings: Settings, running: Running | None) -> Iterator[Check]:
+    """The checks in the order in which a mend of one may mend the next."""
+    yield _python()
+    if running is None and not settings.database_url:
+        yield from _starting(settings)
+        yield Check(
+            name="servers", is_fine=None, said="none known yet: `customers dev` starts them"
+        )
+        return
+    yield _master_key(settings)
+    yield from _database(settings)
+    yield from _nats(settings)
+
+
+def _python() -> Check:
+    return Check(
+        name="Python",
+        is_fine=sys.version_info >= (3, 11),
+        said=platform.python_version(),
+        mend="install Python 3.11 or newer and make the environment again",
+    )
+
+
+def _starting(settings: Settings) -> Iterator[Check]:
+    """What `customers dev` needs to start."""
+    for name, find in (
+        ("Postgres programs", lambda: binaries.find_postgres(settings.pg_bin)),
+        ("nats-server program", lambda: binaries.find_nats(settings.nats_bin)),
+    ):
+        try:
+            yield Check(name=name, is_fine=True, said=str(find()))
+        except Failure as failure:
+            yield Check(name=name, is_fine=False, said=failure.reason, mend=failure.try_next)
+    existing = _nearest_existing(DEFAULT_FOLDER.absolute())
+    yield Check(
+        name="data folder",
+        is_fine=os.access(existing, os.W_OK | os.X_OK),
+        said=str(DEFAULT_FOLDER.absolute()),
+        mend=f"make {existing} writable, or customers dev --data-dir DIR",
+    )
+    is_port_free = is_free(settings.host, settings.port)
+    yield Check(
+        name="port",
+        is_fine=is_port_free,
+        said=f"{settings.port} is {'free' if is_port_free else 'taken by another program'}",
+        mend="customers dev --port 0, or CUSTOMERS_PORT=8081",
+    )
+
+
+def _nearest_existing(path: Path) -> Path:
+    return next(folder for folder in (path, *path.parents) if folder.exists())
+
+
+def _master_key(settings: Settings) -> Check:
+    try:
+        keys = read_master_keys(settings)
+    except SettingsError as error:
+        return Check(
+            name="master key", is_fine=False, said=str(error), mend="customers keys master"
+        )
+    return Check(name="master key", is_fine=True, said=f"current: {keys.current}")
+
+
+def _database(settings: Settings) -> Iterator[Check]:
+    facts = ask_database(settings)
+    if isinstance(facts, Unknown):
+        yield Check(
+            name="Postgres",
+            is_fine=False,
+            said=facts.reason,
+            mend="start it, or correct CUSTOMERS_DATABASE_URL "
+            "(postgresql://user:password@host:5432/database)",
+        )
+        return
+    yield Check(
+        name="Postgres",
+        is_fine=facts.version_number >= _POSTGRES_MIN,
+        said=facts.version,
+        mend="use Postgres 16 or newer; `customers dev` brings one",
+    )
+    yield Check(
+        name="pg_trgm",
+        is_fine=facts.has_trigrams,
+        said="available" if facts.has_trigrams else "not installed on the server",
+        mend="install the contrib package of this Postgres (postgresql-contrib)",
+    )
+    yield _clocks(facts)
+    yield Check(
+        name="migrations",
+        is_fine=not facts.pending,
+        said=f"{len(facts.applied)} applied"
+        + (f", pending: {', '.join(facts.pending)}" if facts.pending else ""),
+        mend="customers migrate",
+    )
+
+
+def _clocks(facts: DatabaseFacts) -> Check:
+    skew = facts.clock_skew_seconds
+    return Check(
+        name="clocks",
+        is_fine=skew <= _SKEW_SECONDS_MAX,
+        said=f"{skew:.3f} s between this machine and Postgres",
+        mend="let both machines take their time from the network (chrony, systemd-timesyncd)",
+    )
+
+
+def _nats(settings: Settings) -> Iterator[Check]:
+    facts = ask_nats(settings, f"CUSTOMERS_{settings.log_id}_1")
+    if isinstance(facts, Unknown):
+        yield Check(
+            name="NATS",
+            is_fine=False,
+            said=facts.reason,
+            mend="start it, or correct CUSTOMERS_NATS_URL (nats://user:password@host:4222)",
+        )
+        return
+    major, minor = (int(part) for part in facts.version.split(".")[:2])
+    yield Check(
+        name="NATS",
+        is_fine=(major, minor) >= _NATS_MIN,
+        said=facts.version,
+        mend="use NATS 2.12 or newer: it publishes in atomic batches; `customers dev` brings one",
+    )
+    yield Check(
+        name="JetStream",
+        is_fine=facts.has_jetstream,
+        said="on" if facts.has_jetstream else "off",
+        mend="start nats-server with -js and a store directory",
+    )

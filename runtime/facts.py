@@ -1,0 +1,173 @@
+"""What the two servers tell of themselves, for `customers status` and `customers doctor`."""
+
+import asyncio
+import importlib.util
+from datetime import UTC, datetime
+from pathlib import Path
+
+import nats.errors
+import nats.js.errors
+import psycopg
+from msgspec import Struct
+from nats.aio.client import Client
+from psycopg.rows import TupleRow
+
+from runtime.lifecycle import Process, read_processes
+from runtime.migrate import find_migrations
+from runtime.postgres import connect_as_owner
+from runtime.settings import Settings
+
+_PACKAGES = ("runtime", "events", "command_side", "projections")
+_NATS_SECONDS = 3.0
+
+_SERVER = """
+SELECT current_setting('server_version'), current_setting('server_version_num')::int,
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm'),
+       clock_timestamp(), to_regclass('public.customers_migrations') IS NOT NULL
+"""
+_APPLIED = "SELECT name FROM public.customers_migrations"
+# One statement, one snapshot: the head is never older than the checkpoint.
+_POSITIONS = """
+SELECT
+    (SELECT coalesce(max(generation), 1) FROM log.generations WHERE log_id = %(log)s),
+    coalesce((SELECT position FROM log.events WHERE log_id = %(log)s
+              ORDER BY position DESC LIMIT 1), 0),
+    (SELECT position FROM projections.checkpoints WHERE log_id = %(log)s AND live)
+"""
+
+
+class Positions(Struct, frozen=True, kw_only=True):
+    """How far the log is, and how far the read model; no checkpoint before the first projector."""
+
+    generation: int
+    head: int
+    checkpoint: int | None
+    processes: list[Process]
+
+
+class DatabaseFacts(Struct, frozen=True, kw_only=True):
+    """What Postgres tells of itself; the positions only when the migrations are all applied."""
+
+    version: str
+    version_number: int
+    has_trigrams: bool
+    clock_skew_seconds: float
+    applied: list[str]
+    pending: list[str]
+    positions: Positions | None
+
+
+class NatsFacts(Struct, frozen=True, kw_only=True):
+    """What NATS tells of itself and of one JetStream stream; None: there is none of that name."""
+
+    version: str
+    has_jetstream: bool
+    last_sequence: int | None
+
+
+class Unknown(Struct, frozen=True):
+    """A server that could not be asked, and why."""
+
+    reason: str
+
+
+def ask_database(settings: Settings) -> DatabaseFacts | Unknown:
+    """Ask on one short connection with the rights of the URL."""
+    try:
+        with connect_as_owner(settings, "customers status") as connection:
+            return _ask_database(connection, settings.log_id)
+    except psycopg.Error as error:
+        return Unknown(one_line(error))
+
+
+def _ask_database(connection: psycopg.Connection[TupleRow], log_id: int) -> DatabaseFacts:
+    before = datetime.now(UTC)
+    version, number, has_trigrams, its_time, is_migrated = _one(connection.execute(_SERVER))
+    after = datetime.now(UTC)
+    rows = connection.execute(_APPLIED).fetchall() if is_migrated else []
+    applied = sorted(str(name) for (name,) in rows)
+    pending = [name for name in _migration_names() if name not in applied]
+    # Anywhere between question and answer is no skew.
+    skew = min(max(its_time, before), after) - its_time
+    return DatabaseFacts(
+        version=str(version).split()[0],
+        version_number=number,
+        has_trigrams=has_trigrams,
+        clock_skew_seconds=abs(skew.total_seconds()),
+        applied=applied,
+        pending=pending,
+        positions=None if pending else _read_positions(connection, log_id),
+    )
+
+
+def _read_positions(connection: psycopg.Connection[TupleRow], log_id: int) -> Positions:
+    generation, head, checkpoint = _one(connection.execute(_POSITIONS, {"log": log_id}))
+    return Positions(
+        generation=generation,
+        head=head,
+        checkpoint=checkpoint,
+        processes=read_processes(connection),
+    )
+
+
+def _one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
+    row = cursor.fetchone()
+    if row is None:
+        raise psycopg.DataError("no answer where there always is one")
+    return row
+
+
+def _migration_names() -> list[str]:
+    found = [importlib.util.find_spec(name) for name in _PACKAGES]
+    origins = [spec.origin for spec in found if spec is not None and spec.origin is not None]
+    folders = [Path(origin).parent / "migrations" for origin in origins]
+    return [migration.name for migration in find_migrations(folders)]
+
+
+def ask_nats(settings: Settings, stream: str) -> NatsFacts | Unknown:
+    """Ask NATS for its version and for the last sequence of this JetStream stream."""
+    if not settings.nats_url:
+        return Unknown("CUSTOMERS_NATS_URL is not set")
+    try:
+        return asyncio.run(_ask_nats(settings, stream))
+    except (OSError, TimeoutError, ValueError, nats.errors.Error) as error:
+        return Unknown(one_line(error))
+
+
+async def _ask_nats(settings: Settings, stream: str) -> NatsFacts:
+    async with asyncio.timeout(_NATS_SECONDS):
+        client = Client()
+        await client.connect(
+            settings.nats_url.split(","),
+            name="customers status",
+            user_credentials=settings.nats_credentials or None,
+            allow_reconnect=False,
+            connect_timeout=1,
+            error_cb=_ignore,
+        )
+        try:
+            server = client.connected_server_version
+            jetstream = client.jetstream(timeout=_NATS_SECONDS)
+            has_jetstream, last_sequence = True, None
+            try:
+                last_sequence = (await jetstream.stream_info(stream)).state.last_seq
+            except nats.js.errors.NotFoundError:
+                pass
+            except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
+                has_jetstream = False
+            return NatsFacts(
+                version=f"{server.major}.{server.minor}.{server.patch}",
+                has_jetstream=has_jetstream,
+                last_sequence=last_sequence,
+            )
+        finally:
+            await client.close()
+
+
+async def _ignore(_: Exception) -> None:
+    """What went wrong is raised to us as well."""
+
+
+def one_line(error: BaseException) -> str:
+    """What an error says, on one line; its name when it says nothing."""
+    return " ".join(str(error).split()) or type(error).__name__

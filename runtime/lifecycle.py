@@ -1,0 +1,120 @@
+"""A process tells Postgres that it lives and how it does, and ends in order when told to."""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
+from datetime import datetime
+from typing import TypeAlias
+from uuid import UUID
+
+import msgspec
+import psycopg
+import structlog
+from msgspec import Struct
+from psycopg.rows import TupleRow, args_row
+
+from runtime.ids import new_id
+
+BEAT_SECONDS = 2.0
+# Several beats may be lost to a busy database before a process counts as gone.
+SILENT_SECONDS = 10.0
+
+# `pool.connection`, or whatever else lends a connection in the role of the process.
+Connecting: TypeAlias = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[TupleRow]]]
+
+_BEAT = "SELECT control.beat(%s, %s, %s, %s, %s::jsonb)"
+_LEAVE = "SELECT control.leave(%s)"
+_LIST = """
+SELECT process_id, kind, pid, host, state, started_at, beat_at,
+       beat_at > clock_timestamp() - make_interval(secs => %s)
+FROM control.processes ORDER BY kind, started_at
+"""
+
+log = structlog.get_logger()
+
+
+class Process(Struct, frozen=True):
+    """What a process last said of itself; `alive` by the clock of the database."""
+
+    process_id: UUID
+    kind: str
+    pid: int
+    host: str
+    state: dict[str, object]
+    started_at: datetime
+    beat_at: datetime
+    alive: bool
+
+
+@asynccontextmanager
+async def registered(
+    connecting: Connecting,
+    kind: str,
+    state: Callable[[], Mapping[str, object]],
+    *,
+    every: float = BEAT_SECONDS,
+) -> AsyncGenerator[UUID]:
+    """Be on the list of processes while the block runs, with `state()` as JSON at every beat.
+
+    A database that is away never ends the process: it is on the list again when that is back.
+    """
+    process_id = new_id()
+    beating = asyncio.create_task(_beat_for_ever(connecting, process_id, kind, state, every))
+    try:
+        yield process_id
+    finally:
+        beating.cancel()
+        with suppress(asyncio.CancelledError):
+            await beating
+        # Not being able to leave is no fault: after SILENT_SECONDS it is seen to be gone.
+        with suppress(psycopg.OperationalError, TimeoutError):
+            async with asyncio.timeout(1), connecting() as connection:
+                await connection.execute(_LEAVE, [process_id])
+
+
+@contextmanager
+def stop_signals() -> Generator[asyncio.Event]:
+    """An event that is set by SIGTERM or SIGINT while the block runs."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    caught = (signal.SIGTERM, signal.SIGINT)
+    for number in caught:
+        loop.add_signal_handler(number, stop.set)
+    try:
+        yield stop
+    finally:
+        for number in caught:
+            loop.remove_signal_handler(number)
+
+
+def read_processes(connection: psycopg.Connection[TupleRow]) -> list[Process]:
+    """Every process that has been heard of within a day; needs the owner's rights."""
+    with connection.cursor(row_factory=args_row(Process)) as cursor:
+        return cursor.execute(_LIST, [SILENT_SECONDS]).fetchall()
+
+
+async def _beat_for_ever(
+    connecting: Connecting,
+    process_id: UUID,
+    kind: str,
+    state: Callable[[], Mapping[str, object]],
+    every: float,
+) -> None:
+    pid, host = os.getpid(), socket.gethostname()
+    heard = True
+    while True:
+        try:
+            async with connecting() as connection:
+                text = msgspec.json.encode(state()).decode()
+                await connection.execute(_BEAT, [process_id, kind, pid, host, text])
+            if not heard:
+                log.info("heartbeat.back")
+            heard = True
+        except psycopg.Error as error:
+            if heard:
+                log.warning("heartbeat.unheard", error=type(error).__name__)
+            heard = False
+        await asyncio.sleep(every)

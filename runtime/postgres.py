@@ -1,0 +1,81 @@
+"""Connections to Postgres: every process becomes its own role, never the owner of the tables."""
+
+from enum import StrEnum
+
+from psycopg import AsyncConnection, Connection
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from runtime.settings import Settings
+
+# A peer that is gone is noticed within seconds; a connect to nowhere never hangs a worker.
+_LIVELINESS = {
+    "connect_timeout": 3,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+
+
+class Role(StrEnum):
+    """What a process may do in the database; made by the first migration."""
+
+    API = "customers_api"
+    RELAY = "customers_relay"
+    PROJECTOR = "customers_projector"
+
+
+def _conninfo(settings: Settings, role: Role | None, name: str, statement_timeout: int) -> str:
+    options = [
+        str(conninfo_to_dict(settings.database_url).get("options", "")),
+        f"-c statement_timeout={statement_timeout}s",
+        "-c idle_in_transaction_session_timeout=60s",
+        "-c timezone=UTC",
+    ]
+    if role is not None:
+        options.append(f"-c role={role.value}")
+    return make_conninfo(
+        settings.database_url,
+        options=" ".join(filter(None, options)),
+        application_name=name,
+        **_LIVELINESS,
+    )
+
+
+def _prepare_threshold(settings: Settings) -> int | None:
+    return 0 if settings.prepared_statements else None
+
+
+async def connect(
+    settings: Settings, role: Role, name: str, *, statement_timeout: int = 30
+) -> AsyncConnection[TupleRow]:
+    """One autocommit connection in the given role; raises psycopg.OperationalError."""
+    return await AsyncConnection.connect(
+        _conninfo(settings, role, name, statement_timeout),
+        autocommit=True,
+        prepare_threshold=_prepare_threshold(settings),
+    )
+
+
+def connect_as_owner(settings: Settings, name: str) -> Connection[TupleRow]:
+    """One blocking connection with the rights of the URL itself: migrations and keys need them."""
+    return Connection.connect(_conninfo(settings, None, name, 0), autocommit=True)
+
+
+def make_pool(
+    settings: Settings, role: Role, name: str
+) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
+    """A closed pool of autocommit connections in the given role; open it inside the running loop."""
+    return AsyncConnectionPool(
+        _conninfo(settings, role, name, 30),
+        kwargs={"autocommit": True, "prepare_threshold": _prepare_threshold(settings)},
+        min_size=min(2, settings.pool_size),
+        max_size=settings.pool_size,
+        max_waiting=1000,
+        timeout=5.0,
+        reconnect_timeout=30.0,
+        max_lifetime=1200.0,
+        open=False,
+    )

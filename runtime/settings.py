@@ -1,0 +1,133 @@
+"""All settings are environment variables named CUSTOMERS_…, each with a default fit for development."""
+
+import base64
+import binascii
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta, Struct, field
+
+PREFIX = "CUSTOMERS_"
+
+
+class SettingsError(Exception):
+    """The environment cannot be used as it is; the message names the variable and the mend."""
+
+
+class Settings(Struct, frozen=True, kw_only=True):
+    """Every knob of every process. A secret may be given as NAME or as a file in NAME_FILE."""
+
+    database_url: Annotated[
+        str, Meta(description="Postgres 16 or newer, as a libpq URL. Needed by every process.")
+    ] = ""
+    nats_url: Annotated[
+        str,
+        Meta(description="NATS with JetStream 2.12 or newer. Several servers: comma-separated."),
+    ] = ""
+    nats_credentials: Annotated[
+        str,
+        Meta(description="Path of a NATS .creds file; a user and password may stand in the URL."),
+    ] = ""
+    master_keys: Annotated[
+        str,
+        Meta(
+            description="Keys that wrap the customers' data keys: `id:base64 of 32 bytes`, comma-"
+            "separated, the current one first. `customers keys master` prints a new one."
+        ),
+    ] = ""
+    log_id: Annotated[int, Meta(ge=1, le=2_000_000_000, description="Which log this is.")] = 1
+    host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535, description="Port the API listens on.")] = 8080
+    pool_size: Annotated[
+        int, Meta(ge=1, le=200, description="Connections an API process reads with.")
+    ] = 8
+    prepared_statements: Annotated[
+        bool, Meta(description="Set to false behind a pooler in transaction mode.")
+    ] = True
+    read_wait: Annotated[
+        float, Meta(ge=0, le=60, description="Seconds a read waits to see its own writes.")
+    ] = 2.0
+    write_wait: Annotated[
+        float, Meta(gt=0, le=300, description="Seconds a write waits for the log before 503.")
+    ] = 10.0
+    receipt_days: Annotated[
+        int, Meta(ge=1, le=365, description="Days an Idempotency-Key is remembered.")
+    ] = 2
+    stream_replicas: Annotated[
+        Literal[1, 3, 5], Meta(description="Copies of the JetStream stream; 3 needs three servers.")
+    ] = 1
+    log_level: Annotated[
+        Literal["debug", "info", "warning", "error"],
+        Meta(description="Least level that is logged."),
+    ] = "info"
+    log_format: Annotated[
+        Literal["auto", "text", "json"],
+        Meta(description="Shape of the log lines; auto: text on a terminal, else JSON."),
+    ] = "auto"
+    pg_bin: Annotated[
+        str, Meta(description="Folder of the Postgres programs that `customers dev` starts.")
+    ] = ""
+    nats_bin: Annotated[
+        str, Meta(description="The nats-server program that `customers dev` starts.")
+    ] = ""
+
+
+def read_settings(environ: Mapping[str, str]) -> Settings:
+    """Build the settings from an environment; raises SettingsError naming the variable at fault."""
+    given: dict[str, object] = {}
+    for name in Settings.__struct_fields__:
+        variable = PREFIX + name.upper()
+        text = environ.get(variable) or _from_file(environ, variable)
+        if text is None or text == "":
+            continue
+        try:
+            given[name] = msgspec.convert(text, _type_of(name), strict=False)
+        except msgspec.ValidationError as error:
+            raise SettingsError(f"{variable}={text!r} cannot be used: {error}.") from error
+    return msgspec.convert(given, Settings)
+
+
+class MasterKeys(Struct, frozen=True, kw_only=True):
+    """The keys that wrap data keys, by id; `current` wraps new ones, all of them unwrap."""
+
+    current: str
+    by_id: dict[str, bytes] = field(default_factory=dict[str, bytes])
+
+
+def read_master_keys(settings: Settings) -> MasterKeys:
+    """Parse CUSTOMERS_MASTER_KEYS; raises SettingsError when it is missing or malformed."""
+    by_id: dict[str, bytes] = {}
+    for entry in filter(None, (part.strip() for part in settings.master_keys.split(","))):
+        key_id, _, encoded = entry.partition(":")
+        try:
+            key = base64.b64decode(encoded, validate=True)
+        except binascii.Error:
+            key = b""
+        if not key_id or len(key) != 32:
+            raise SettingsError(
+                f"CUSTOMERS_MASTER_KEYS: the entry {key_id!r} is not `id:base64 of 32 bytes`. "
+                "`customers keys master` prints one that is."
+            )
+        by_id[key_id] = key
+    if not by_id:
+        raise SettingsError(
+            "CUSTOMERS_MASTER_KEYS is not set, so customers can be neither encrypted nor read. "
+            "`customers keys master` prints a new key; losing it later means losing the data."
+        )
+    return MasterKeys(current=next(iter(by_id)), by_id=by_id)
+
+
+def _from_file(environ: Mapping[str, str], variable: str) -> str | None:
+    path = environ.get(f"{variable}_FILE")
+    if not path:
+        return None
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE={path}: {error.strerror}.") from error
+
+
+def _type_of(name: str) -> object:
+    return Settings.__annotations__[name]

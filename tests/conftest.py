@@ -1,0 +1,107 @@
+"""Fixtures: servers once per run, a database per test, a log id per test."""
+
+import base64
+import itertools
+import os
+from collections.abc import AsyncGenerator, Generator
+
+import psycopg
+import pytest
+from psycopg import sql
+from psycopg.conninfo import make_conninfo
+
+from events.keys import Keyring
+from events.log import LogReader, PostgresLog
+from runtime.postgres import Role, connect, make_pool
+from runtime.processes import migrate
+from runtime.settings import Settings, read_master_keys
+from tests.support.servers import Servers, chosen_kind, started
+
+_numbers = itertools.count(1)
+
+
+def pytest_report_header() -> str:
+    """The first line of a run says which servers it uses."""
+    return f"servers: {chosen_kind()}"
+
+
+@pytest.fixture(scope="session")
+def servers() -> Generator[Servers]:
+    """Postgres and NATS of this run."""
+    with started(chosen_kind()) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def template(servers: Servers) -> str:
+    """The name of a migrated database that tests copy."""
+    name = "customers_template"
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    migrate(Settings(database_url=make_conninfo(servers.database_url, dbname=name)))
+    return name
+
+
+@pytest.fixture
+def database_url(servers: Servers, template: str) -> Generator[str]:
+    """A freshly migrated database of this test's own."""
+    name = f"test_{next(_numbers)}"
+    with psycopg.connect(servers.database_url, autocommit=True) as connection:
+        connection.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+        yield make_conninfo(servers.database_url, dbname=name)
+        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+@pytest.fixture
+def nats_url(servers: Servers) -> str:
+    """The NATS server of this run."""
+    return servers.nats_url
+
+
+@pytest.fixture
+def log_id() -> int:
+    """A log of this test's own, and with it JetStream streams and subjects."""
+    return next(_numbers)
+
+
+@pytest.fixture(scope="session")
+def master_keys() -> str:
+    """A CUSTOMERS_MASTER_KEYS with one key."""
+    return f"test:{base64.b64encode(os.urandom(32)).decode()}"
+
+
+@pytest.fixture
+def settings(database_url: str, nats_url: str, log_id: int, master_keys: str) -> Settings:
+    """Settings of a service on this test's own database and log."""
+    return Settings(
+        database_url=database_url,
+        nats_url=nats_url,
+        log_id=log_id,
+        master_keys=master_keys,
+        pool_size=4,
+        port=0,
+    )
+
+
+@pytest.fixture
+def keyring(settings: Settings) -> Keyring:
+    """The keyring of this test's service."""
+    return Keyring(read_master_keys(settings))
+
+
+@pytest.fixture
+async def postgres_log(settings: Settings) -> AsyncGenerator[PostgresLog]:
+    """The log as an API process has it."""
+    async with make_pool(settings, Role.API, "test api") as pool:
+        yield PostgresLog(pool, settings.log_id)
+
+
+@pytest.fixture
+async def log_reader(settings: Settings) -> AsyncGenerator[LogReader]:
+    """The log as a relay has it."""
+    async with await connect(settings, Role.RELAY, "test relay") as connection:
+        yield LogReader(connection, settings.log_id)
