@@ -3,17 +3,19 @@
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from command_side.appender import Appender
 from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, UpdateCustomer
 from command_side.customer import decide
 from command_side.draft import Draft, DraftCustomer
-from command_side.errors import ExternalIdTaken, FieldError, InvalidFields, Rejection, TooBusy
+from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy
 from command_side.handler import ATTEMPTS_MAX, Token, accepted, token_of
 from command_side.locks import CustomerLocks
 from events.append import AppendLog
 from events.envelope import CustomerId
 from events.keys import Keyring
+from runtime.field_error import FieldError
 
 Status: TypeAlias = Literal["created", "updated", "unchanged"]
 
@@ -109,11 +111,10 @@ def _decide_row(
     try:
         events = decide(customer.state, command, actor=origin.actor, reason=origin.reason)
     except InvalidFields as rejection:
-        return RowFailed(index=row.index, external_id=row.external_id, errors=rejection.errors)
-    except Rejection as rejection:
-        return RowFailed(
-            index=row.index, external_id=row.external_id, errors=(_row_error(rejection),)
+        errors = tuple(
+            replace(error, pointer=f"{row.pointer}{error.pointer}") for error in rejection.errors
         )
+        return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
     draft.record(customer, events)
     customers[row.external_id] = customer
     status: Status = "created" if known is None else "updated" if events else "unchanged"
@@ -123,13 +124,4 @@ def _decide_row(
         status=status,
         id=customer.customer_id,
         version=customer.version,
-    )
-
-
-def _row_error(rejection: Rejection) -> FieldError:
-    return FieldError(
-        field="external_id",
-        error=f"{type(rejection).__doc__}",
-        code=rejection.code,
-        pointer="/external_id",
     )

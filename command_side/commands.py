@@ -5,7 +5,7 @@ from typing import TypeAlias
 from msgspec import UNSET, Raw, Struct, UnsetType
 
 from events.customer import Channel
-from events.envelope import CustomerId, WorkspaceId
+from events.envelope import WorkspaceId
 
 
 class CustomerChanges(Struct, frozen=True, kw_only=True):
@@ -59,6 +59,8 @@ class BulkRow(Struct, frozen=True, kw_only=True):
     """One row of a bulk call that could be read; its external_id decides whom it is about."""
 
     index: int
+    pointer: str
+    """Where the row stands in the request's body."""
     external_id: str
     changes: CustomerChanges
 
@@ -67,10 +69,3 @@ class BulkUpsert(Struct, frozen=True, kw_only=True):
     """Create or update many customers by external_id, decided in the order of the rows."""
 
     rows: tuple[BulkRow, ...]
-
-
-class Target(Struct, frozen=True, kw_only=True):
-    """The customer a command is about."""
-
-    workspace_id: WorkspaceId
-    customer_id: CustomerId

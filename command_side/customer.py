@@ -12,12 +12,7 @@ from command_side.commands import (
     DeleteCustomer,
     UpdateCustomer,
 )
-from command_side.errors import (
-    CustomerGone,
-    CustomerNotFound,
-    FieldError,
-    InvalidFields,
-)
+from command_side.errors import CustomerGone, CustomerNotFound, InvalidFields
 from events.customer import (
     Channel,
     CustomerCreated,
@@ -29,6 +24,7 @@ from events.customer import (
     CustomerUpdated,
     PreviousData,
 )
+from runtime.field_error import FieldError
 
 FIELDS: Final = CustomerData.__struct_fields__
 CUSTOM_FIELDS_BYTES_MAX: Final = 16 * 1024
@@ -105,6 +101,15 @@ def decide(
             return [CustomerDeleted(customer=_live(state), actor=actor, reason=reason)]
         case _:
             assert_never(command)
+
+
+def rules_broken(changes: CustomerChanges) -> tuple[FieldError, ...]:
+    """Why these changes alone would not make a customer."""
+    try:
+        _resulting(CustomerData(), changes)
+    except InvalidFields as rejection:
+        return rejection.errors
+    return ()
 
 
 def held_external_id(state: State) -> str | None:

@@ -10,18 +10,7 @@ Rejection
 
 from uuid import UUID
 
-from msgspec import Struct
-
-
-class FieldError(Struct, frozen=True, kw_only=True):
-    """One thing wrong with one field of a request."""
-
-    field: str
-    """As the client spelled it."""
-    error: str
-    code: str
-    pointer: str
-    """RFC 6901, from the root of the request's body."""
+from runtime.field_error import FieldError
 
 
 class Rejection(Exception):

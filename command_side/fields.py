@@ -1,6 +1,7 @@
 """From the members of a request body to the changes they ask for, or everything wrong with them.
 
-Values are never coerced. Both spellings of a name are taken, unless they differ.
+Values are never coerced. Both spellings of a name are taken, unless they differ. That the text is
+JSON without surrogates and control characters but tab and newline was checked before.
 """
 
 import re
@@ -12,8 +13,9 @@ from email_validator import EmailNotValidError, validate_email
 from msgspec import Raw, Struct
 
 from command_side.commands import CustomerChanges
-from command_side.errors import FieldError
+from command_side.customer import rules_broken
 from events.customer import Channel
+from runtime.field_error import FieldError
 
 EMAIL_MAX: Final = 254
 NAME_MAX: Final = 300
@@ -30,8 +32,6 @@ _PLAIN_EMAIL: Final = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
-_CONTROL_BUT_TAB_NEWLINE: Final = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_SURROGATE: Final = re.compile(r"[\ud800-\udfff]")
 
 
 class Refused(Exception):
@@ -49,6 +49,7 @@ class Reading(Struct, frozen=True, kw_only=True):
     """What a request's members say."""
 
     changes: CustomerChanges
+    """Without the fields that have an error."""
     errors: tuple[FieldError, ...]
     unknown: tuple[str, ...]
     """Members that are no fields: ignored, and named in the answer's warnings."""
@@ -75,9 +76,19 @@ def read_changes(members: dict[str, Raw], pointer: str = "") -> Reading:
             errors.append(_field_error(member, other, pointer))
         spelled[name] = member
     return Reading(
-        changes=CustomerChanges(**({} if errors else cast(dict[str, Any], values))),
+        changes=CustomerChanges(**cast(dict[str, Any], values)),
         errors=tuple(errors),
         unknown=tuple(unknown),
+    )
+
+
+def errors_of_new(reading: Reading, pointer: str = "") -> tuple[FieldError, ...]:
+    """Everything that keeps a reading from becoming a customer of its own."""
+    wrong = {_SPELLINGS[error.field] for error in reading.errors}
+    return reading.errors + tuple(
+        msgspec.structs.replace(error, pointer=f"{pointer}{error.pointer}")
+        for error in rules_broken(reading.changes)
+        if not wrong & {"email", "phone"} or error.code != "contact_required"
     )
 
 
@@ -123,7 +134,7 @@ def _read_text(raw: Raw, length_max: int) -> str | None:
 def _check_text(text: str, length_max: int, path: str = "") -> None:
     if len(text) > length_max:
         raise Refused(f"At most {length_max} characters, not {len(text)}.", "too_long", path)
-    if _CONTROL.search(text) or _SURROGATE.search(text):
+    if _CONTROL.search(text):
         raise Refused("Control characters are not allowed.", "forbidden_character", path)
 
 
@@ -199,22 +210,7 @@ def _read_custom_fields(raw: Raw) -> dict[str, Raw] | None:
         raise Refused("Must be an object or null.", "wrong_type") from None
     if sent is None:
         return None
-    _check_json_text(msgspec.json.decode(raw), "")
-    return {key: Raw(msgspec.json.format(value, indent=-1)) for key, value in sent.items()}
-
-
-def _check_json_text(value: object, path: str) -> None:
-    if isinstance(value, str):
-        if _CONTROL_BUT_TAB_NEWLINE.search(value) or _SURROGATE.search(value):
-            refused = "Control characters but tab and newline are not allowed."
-            raise Refused(refused, "forbidden_character", path)
-    elif isinstance(value, list):
-        for index, item in enumerate(cast(list[object], value)):
-            _check_json_text(item, f"{path}/{index}")
-    elif isinstance(value, dict):
-        for key, item in cast(dict[str, object], value).items():
-            _check_json_text(key, path)
-            _check_json_text(item, f"{path}/{escape_pointer(key)}")
+    return {key: Raw(msgspec.json.format(bytes(value), indent=-1)) for key, value in sent.items()}
 
 
 def _read_preferences(raw: Raw) -> dict[Channel, bool | None] | None:

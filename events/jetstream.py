@@ -45,11 +45,6 @@ def projected_ping(log_id: int) -> str:
     return f"customers-ping.{log_id}.projected"
 
 
-def keys_ping(log_id: int) -> str:
-    """Core NATS subject rung after an API key changed."""
-    return f"customers-ping.{log_id}.keys"
-
-
 def stream_config(log_id: int, generation: int, replicas: int) -> StreamConfig:
     """A stream that keeps everything for ever and takes atomic batches."""
     return StreamConfig(

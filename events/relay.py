@@ -59,12 +59,15 @@ class RelayState(Struct, frozen=True, kw_only=True):
 
 
 class Relay:
-    """Publishes one log; runs until its task is cancelled."""
+    """Publishes one log; runs until its task is cancelled.
+
+    `client` raises nats.errors.Error while NATS is away.
+    """
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[AsyncConnection[TupleRow]]],
-        client: Client,
+        client: Callable[[], Client],
         keyring: Keyring,
         *,
         log_id: int,
@@ -72,7 +75,6 @@ class Relay:
     ) -> None:
         self._connect = connect
         self._client = client
-        self._stream: JetStreamContext = client.jetstream(timeout=PUBLISH_SECONDS)
         self._keyring = keyring
         self._log_id = log_id
         self._replicas = replicas
@@ -176,7 +178,7 @@ class Relay:
                 continue
             messages = [self._message(keyed, head.generation) for keyed in events]
             sequence = await publish_batch(
-                self._client, name, messages, last_sequence=position, wait_seconds=PUBLISH_SECONDS
+                self._client(), name, messages, last_sequence=position, wait_seconds=PUBLISH_SECONDS
             )
             if sequence != events[-1].stored.position:
                 raise StreamContradiction(
@@ -204,6 +206,10 @@ class Relay:
                 jetstream.CHAIN_HEADER: event.chain.hex(),
             },
         )
+
+    @property
+    def _stream(self) -> JetStreamContext:
+        return self._client().jetstream(timeout=PUBLISH_SECONDS)
 
     async def _last_sequence(self, generation: int) -> int:
         try:

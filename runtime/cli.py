@@ -3,12 +3,10 @@
 Each command imports what it needs when it runs, so that `--help` and a wrong option are answered at
 once. A failure is two lines, what failed and what to try next, and exit status 1.
 """
+# ruff: noqa: PLC0415 - imports in functions are what keeps the commands quick
 
 import os
-import signal
 import sys
-import threading
-import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -20,11 +18,10 @@ from runtime.cli_root import LazyGroup, RootGroup
 if TYPE_CHECKING:
     from runtime.settings import Settings
 
-_PARENT_GONE_SECONDS = 15.0
 _with_parent = click.option("--with-parent", is_flag=True, hidden=True)
 
 
-@click.group(cls=RootGroup)
+@click.group(cls=RootGroup, epilog="Example: customers dev --ephemeral --seed 1000")
 @click.version_option(package_name="customers")
 def customers() -> None:
     """Customers, event-sourced: a provable log in Postgres, published over NATS JetStream.
@@ -38,10 +35,8 @@ def customers() -> None:
 @click.option("--data-dir", type=click.Path(path_type=Path), help="Where the data are kept.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the API; 0 takes a free one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout when ready.")
-@click.option("--seed", type=click.IntRange(0, 1_000_000), default=0, help="Make so many customers.")
-def dev(
-    ephemeral: bool, data_dir: Path | None, port: int | None, as_json: bool, seed: int
-) -> None:
+@click.option("--seed", type=click.IntRange(0, 1_000_000), default=0, help="Make N customers.")
+def dev(ephemeral: bool, data_dir: Path | None, port: int | None, as_json: bool, seed: int) -> None:
     """Run everything on this machine: Postgres, NATS, API, relay and projector.
 
     CUSTOMERS_DATABASE_URL and CUSTOMERS_NATS_URL make it use those servers instead of its own.
@@ -52,7 +47,7 @@ def dev(
     from runtime.settings import read_settings
 
     if ephemeral and data_dir is not None:
-        raise click.UsageError("--ephemeral keeps nothing, so --data-dir has no meaning with it.")
+        raise click.UsageError("--ephemeral keeps nothing, so --data-dir means nothing with it.")
     settings = read_settings(os.environ)
     configure_logging(settings, "dev")
     options = DevOptions(
@@ -61,21 +56,16 @@ def dev(
         as_json=as_json,
         seed=seed,
     )
-    run_dev(settings, options, _migrate)
-
-
-def _migrate(settings: "Settings") -> list[str]:
-    from runtime import processes
-
-    return processes.migrate(settings)
+    run_dev(settings, options)
 
 
 @customers.command(epilog="Example: customers migrate")
 def migrate() -> None:
-    """Bring the database to this version; safe to run at any time, also twice at once."""
+    """Bring the database to this version; safe at any time, also twice at once."""
+    from runtime import schema
     from runtime.discovery import find_settings
 
-    applied = _migrate(find_settings())
+    applied = schema.migrate(find_settings())
     for name in applied:
         click.echo(f"applied {name}")
     if not applied:
@@ -83,8 +73,13 @@ def migrate() -> None:
 
 
 @customers.command(epilog="Example: customers api --side query --port 8081")
-@click.option("--side", type=click.Choice(["both", "command", "query"]), default="both",
-    show_default=True, help="Serve the writes, the reads, or both.")
+@click.option(
+    "--side",
+    type=click.Choice(["both", "command", "query"]),
+    default="both",
+    show_default=True,
+    help="Serve the writes, the reads, or both.",
+)
 @click.option("--host", help="Address to listen on, instead of CUSTOMERS_HOST.")
 @click.option("--port", type=click.IntRange(0, 65535), help="Instead of CUSTOMERS_PORT; 0: any.")
 @_with_parent
@@ -94,10 +89,10 @@ def api(
     port: int | None,
     with_parent: bool,
 ) -> None:
-    """Serve HTTP; says `{"port": N}` on stdout when it listens."""
+    """Serve HTTP, and say on stdout where: one line, {"port": N}."""
     from msgspec.structs import replace
 
-    settings = _start_process("api")
+    settings = _settings_of_process("api")
     settings = replace(
         settings,
         host=settings.host if host is None else host,
@@ -106,3 +101,129 @@ def api(
     from runtime import processes
 
     _run(with_parent, lambda: processes.run_api(settings, side, click.echo))
+
+
+@customers.command(epilog="Example: customers relay")
+@_with_parent
+def relay(with_parent: bool) -> None:
+    """Copy the log into JetStream; a second one stands by."""
+    settings = _settings_of_process("relay")
+    from runtime import processes
+
+    _run(with_parent, lambda: processes.run_relay(settings))
+
+
+@customers.command(epilog="Example: customers projector")
+@_with_parent
+def projector(with_parent: bool) -> None:
+    """Keep the read model up to date; a second one stands by."""
+    settings = _settings_of_process("projector")
+    from runtime import processes
+
+    _run(with_parent, lambda: processes.run_projector(settings))
+
+
+def _settings_of_process(name: str) -> "Settings":
+    from runtime.discovery import find_settings
+    from runtime.failure import Failure
+    from runtime.logs import configure_logging
+    from runtime.settings import read_master_keys
+
+    settings = find_settings()
+    configure_logging(settings, name)
+    read_master_keys(settings)
+    if not settings.nats_url:
+        raise Failure(
+            f"CUSTOMERS_NATS_URL is not set, and the {name} needs to know where NATS is.",
+            "CUSTOMERS_NATS_URL=nats://user:password@host:4222, or customers dev",
+        )
+    return settings
+
+
+def _run(with_parent: bool, start: Callable[[], Coroutine[object, object, None]]) -> None:
+    if with_parent:
+        from runtime.parent import wait_for_parent
+
+        wait_for_parent()
+    if sys.platform == "win32":
+        import asyncio
+
+        asyncio.run(start())
+    else:
+        import uvloop
+
+        uvloop.run(start())
+
+
+@customers.command(epilog="Example: customers status --json | jq .lag_events")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
+def status(as_json: bool) -> None:
+    """Show versions, positions and lag; exit status 1 when something is wrong."""
+    from runtime.cli_tables import print_json, print_status
+    from runtime.discovery import find_running, find_settings
+    from runtime.status import read_status
+
+    found = read_status(find_settings(), find_running())
+    if as_json:
+        print_json(found)
+    else:
+        print_status(found)
+    sys.exit(1 if found.problems else 0)
+
+
+@customers.command(epilog="Example: customers doctor")
+def doctor() -> None:
+    """Check everything one by one, and say how to mend what is wrong."""
+    from runtime.cli_tables import print_check
+    from runtime.discovery import find_running, find_settings
+    from runtime.doctor import examine
+    from runtime.settings import SettingsError, read_settings
+
+    try:
+        settings = find_settings()
+    except SettingsError:
+        settings = read_settings(os.environ)
+    is_well = True
+    for check in examine(settings, find_running()):
+        print_check(check)
+        is_well = is_well and check.is_fine is not False
+    sys.exit(0 if is_well else 1)
+
+
+def _keys() -> click.Group:
+    from runtime.cli_keys import keys
+
+    return keys
+
+
+def _workspaces() -> click.Group:
+    from runtime.cli_keys import workspaces
+
+    return workspaces
+
+
+customers.add_command(
+    LazyGroup(
+        name="keys",
+        load=_keys,
+        about="API keys: create, list, restrict, rotate, revoke.",
+        example="Example: customers keys create --workspace acme --scope customers:read",
+    )
+)
+customers.add_command(
+    LazyGroup(
+        name="workspaces",
+        load=_workspaces,
+        about="Workspaces: one tenant each, with a sandbox beside its live data.",
+        example="Example: customers workspaces list",
+    )
+)
+
+
+def main() -> None:
+    """The entry point of the installed command."""
+    customers(prog_name="customers")
+
+
+if __name__ == "__main__":
+    main()

@@ -169,7 +169,7 @@ def parse_span(text: str) -> timedelta:
     """`90d`, `12h`, `30m`, `2w` as a span of time."""
     match = _SPAN.fullmatch(text)
     if match is None:
-        raise Failure(f"{text!r} is no span of time.", try_next="30m, 24h, 90d or 2w")
+        raise Failure(f"{text!r} is no span of time.", "30m, 24h, 90d or 2w")
     return timedelta(**{_UNITS[match[2]]: int(match[1])})
 
 
@@ -190,25 +190,10 @@ def parse_expiry(text: str, now: datetime) -> datetime:
 
 @contextmanager
 def _database() -> Generator[tuple[psycopg.Connection[TupleRow], Settings]]:
-    """The database with its owner's rights, its faults turned into words."""
+    """The database, with the rights of its owner."""
     settings = find_settings()
-    try:
-        with connect_as_owner(settings, "customers keys") as connection:
-            yield connection, settings
-    except psycopg.OperationalError as error:
-        reason = " ".join(str(error).split())
-        raise Failure(
-            f"The database cannot be used: {reason}", try_next="customers doctor"
-        ) from error
-    except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
-        raise Failure(
-            "This database holds no tables of ours yet.", try_next="customers migrate"
-        ) from error
-    except psycopg.errors.InsufficientPrivilege as error:
-        raise Failure(
-            "CUSTOMERS_DATABASE_URL may not change keys: it must be the user who migrated.",
-            try_next="set CUSTOMERS_DATABASE_URL to that user's URL",
-        ) from error
+    with connect_as_owner(settings, "customers keys") as connection:
+        yield connection, settings
 
 
 def _show_new(new: api_keys.NewKey) -> None:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TypeAlias
 
 import rich_click as click
+from click.exceptions import Abort, ClickException, Exit
 
 from runtime.failure import Failure
 
@@ -18,7 +19,7 @@ class RootGroup(click.RichGroup):
         """Run the command; only faults of the program itself show a traceback."""
         try:
             return super().invoke(ctx)
-        except (click.exceptions.Exit, click.ClickException, click.Abort):
+        except (Exit, ClickException, Abort):
             raise
         except Exception as error:
             failure = explain(error)
@@ -31,8 +32,8 @@ class RootGroup(click.RichGroup):
 class LazyGroup(click.RichGroup):
     """A group whose module is imported when one of its commands is looked for."""
 
-    def __init__(self, *, load: Load, **attributes: object) -> None:
-        super().__init__(**attributes)
+    def __init__(self, *, name: str, about: str, example: str, load: Load) -> None:
+        super().__init__(name=name, help=about, epilog=example)
         self._load = load
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -48,19 +49,15 @@ def explain(error: Exception) -> Failure | None:
     """What a person can do about an error, or None when it is a fault of the program."""
     if isinstance(error, Failure):
         return error
-    name, module = type(error).__name__, type(error).__module__
+    name, package = type(error).__name__, type(error).__module__.partition(".")[0]
     reason = " ".join(str(error).split()) or name
-    if name == "SettingsError":
+    if name in ("SettingsError", "MigrationError"):
         return Failure(reason, "customers doctor")
-    if name == "MigrationError":
-        return Failure(reason, "customers status")
-    if module.startswith("psycopg"):
+    if package in ("psycopg", "psycopg_pool"):
         return _explain_postgres(name, reason)
-    if module.startswith("nats."):
+    if package == "nats":
         return Failure(f"NATS cannot be used: {reason}", "customers doctor")
-    if isinstance(error, OSError | TimeoutError):
-        return Failure(reason, "customers doctor")
-    return None
+    return Failure(reason, "customers doctor") if isinstance(error, OSError) else None
 
 
 def _explain_postgres(name: str, reason: str) -> Failure | None:

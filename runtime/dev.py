@@ -6,7 +6,6 @@ interpreters of api, relay and projector load; then those three go. Ending: the 
 
 import os
 import signal
-from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -40,9 +39,7 @@ class DevOptions(Struct, frozen=True, kw_only=True):
     seed: int
 
 
-def run_dev(
-    settings: Settings, options: DevOptions, migrate: Callable[[Settings], list[str]]
-) -> None:
+def run_dev(settings: Settings, options: DevOptions) -> None:
     """Run everything until somebody asks to stop; raises Failure when it cannot start."""
     if options.port and not is_free(settings.host, options.port):
         raise Failure(
@@ -50,7 +47,7 @@ def run_dev(
             "customers dev --port 0, which takes a free one",
         )
     with open_folder(options.folder) as folder:
-        Development(settings, options, folder).run(migrate)
+        Development(settings, options, folder).run()
 
 
 class Development:
@@ -88,9 +85,10 @@ class Development:
             else None
         )
 
-    def run(self, migrate: Callable[[Settings], list[str]]) -> None:
+    def run(self) -> None:
         """Start, say so, keep running, stop."""
         self._supervisor.listen()
+        log.info("dev.starting", folder=str(self._folder.path))
         try:
             self._folder.end_leftovers()
             settings = self._start_servers()
@@ -98,7 +96,7 @@ class Development:
                 settings.host, self._options.port, self._environment(settings), self._supervisor
             )
             own.start()
-            self._prepare_database(settings, migrate)
+            self._prepare_database(settings)
             own.release()
             own.wait_ready()
             self._announce(settings, own.url)
@@ -143,11 +141,10 @@ class Development:
             environment["CUSTOMERS_MASTER_KEYS_FILE"] = str(self._folder.master_keys_file)
         return environment
 
-    def _prepare_database(
-        self, settings: Settings, migrate: Callable[[Settings], list[str]]
-    ) -> None:
+    def _prepare_database(self, settings: Settings) -> None:
         # Imported now, while our own processes load: the driver alone takes a fifth of a second.
         from runtime.dev_keys import ensure_keys  # noqa: PLC0415
+        from runtime.schema import migrate  # noqa: PLC0415
 
         for name in migrate(settings):
             log.info("dev.migrated", migration=name)
@@ -204,6 +201,7 @@ class Development:
             self._folder.save_running(self._running)
 
     def _stop(self) -> None:
+        log.info("dev.stopping")
         self._supervisor.stop(_STOP_ORDER)
         # Also those that were stopped while they started, and what they keep outside the folder.
         if self._nats:

@@ -51,7 +51,8 @@ class EmbeddedPostgres:
         self._log = ServerLog(folder / "logs" / "postgres.log")
         self._password = password
         self._durable = durable
-        self._sockets: Path | None = None
+        # Points to where the socket is; the next start finds by it what this one may leave.
+        self._sockets = self._base / "sockets"
         self._process: subprocess.Popen[bytes] | None = None
         self.port = port
 
@@ -104,8 +105,7 @@ class EmbeddedPostgres:
         """End it in order: sessions are cut, everything is written down."""
         if self._process is not None:
             children.stop(self._process, (signal.SIGINT, 30.0), (signal.SIGQUIT, 5.0))
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets, ignore_errors=True)
+        self._remove_sockets()
 
     def erase(self) -> None:
         """Remove its data, wherever it had to put them; only after `stop`."""
@@ -117,7 +117,7 @@ class EmbeddedPostgres:
         settings = {
             "listen_addresses": "127.0.0.1",
             "port": str(self.port),
-            "unix_socket_directories": str(self._sockets),
+            "unix_socket_directories": str(self._sockets.readlink()),
             "max_connections": "200",
             "timezone": "UTC",
             "log_timezone": "UTC",
@@ -137,6 +137,7 @@ class EmbeddedPostgres:
         secret.touch(0o600)
         secret.write_text(self._password, encoding="utf-8")
         self._give(data, secret)
+        log.info("postgres.data_made", folder=str(self._data))
         try:
             self._initdb(data, secret)
             data.rename(self._data)
@@ -181,7 +182,7 @@ class EmbeddedPostgres:
 
     def _end_leftover(self) -> None:
         lines = self._lock_file()
-        if len(lines) < 5 or not lines[0].isdigit():
+        if not lines or not lines[0].isdigit():
             return
         pid = int(lines[0])
         leftover = children.identify(pid)
@@ -193,9 +194,6 @@ class EmbeddedPostgres:
             # would keep Postgres from starting; the rest of the file still guards the data.
             text = "\n".join([_NO_PROCESS, *lines[1:], ""])
             (self._data / "postmaster.pid").write_text(text, encoding="utf-8")
-        sockets = Path(lines[4])
-        if sockets.name.startswith(_SOCKET_PREFIX):
-            shutil.rmtree(sockets, ignore_errors=True)
 
     def _choose_port(self) -> None:
         if self._process is not None and self.port:
@@ -204,10 +202,18 @@ class EmbeddedPostgres:
             self.port = free_port()
 
     def _make_sockets(self) -> None:
-        if self._sockets is not None:
-            shutil.rmtree(self._sockets, ignore_errors=True)
-        self._sockets = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=_SOCKET_ROOM))
-        self._give(self._sockets)
+        self._remove_sockets()
+        room = Path(tempfile.mkdtemp(prefix=_SOCKET_PREFIX, dir=_SOCKET_ROOM))
+        self._give(room)
+        self._sockets.symlink_to(room)
+
+    def _remove_sockets(self) -> None:
+        if not self._sockets.is_symlink():
+            return
+        room = self._sockets.readlink()
+        if room.parent == _SOCKET_ROOM and room.name.startswith(_SOCKET_PREFIX):
+            shutil.rmtree(room, ignore_errors=True)
+        self._sockets.unlink()
 
     def _give(self, *paths: Path) -> None:
         for path in paths:

@@ -1,9 +1,7 @@
 """What the two servers tell of themselves, for `customers status` and `customers doctor`."""
 
 import asyncio
-import importlib.util
 from datetime import UTC, datetime
-from pathlib import Path
 
 import nats.errors
 import nats.js.errors
@@ -13,11 +11,10 @@ from nats.aio.client import Client
 from psycopg.rows import TupleRow
 
 from runtime.lifecycle import Process, read_processes
-from runtime.migrate import find_migrations
 from runtime.postgres import connect_as_owner
+from runtime.schema import migration_names
 from runtime.settings import Settings
 
-_PACKAGES = ("runtime", "events", "command_side", "projections")
 _NATS_SECONDS = 3.0
 
 _SERVER = """
@@ -86,7 +83,7 @@ def _ask_database(connection: psycopg.Connection[TupleRow], log_id: int) -> Data
     after = datetime.now(UTC)
     rows = connection.execute(_APPLIED).fetchall() if is_migrated else []
     applied = sorted(str(name) for (name,) in rows)
-    pending = [name for name in _migration_names() if name not in applied]
+    pending = [name for name in migration_names() if name not in applied]
     # Anywhere between question and answer is no skew.
     skew = min(max(its_time, before), after) - its_time
     return DatabaseFacts(
@@ -115,13 +112,6 @@ def _one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
     if row is None:
         raise psycopg.DataError("no answer where there always is one")
     return row
-
-
-def _migration_names() -> list[str]:
-    found = [importlib.util.find_spec(name) for name in _PACKAGES]
-    origins = [spec.origin for spec in found if spec is not None and spec.origin is not None]
-    folders = [Path(origin).parent / "migrations" for origin in origins]
-    return [migration.name for migration in find_migrations(folders)]
 
 
 def ask_nats(settings: Settings, stream: str) -> NatsFacts | Unknown:

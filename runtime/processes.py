@@ -1,19 +1,152 @@
 """The composition root: every process is built here, from settings and nothing else."""
 
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
+from typing import Final, Literal, TypeAlias
 
+import msgspec
+from litestar import Litestar, Router
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from command_side.app import command_side
+from events import jetstream
+from events.envelope import Position
+from events.keys import Keyring
+from events.log import PostgresLog
+from events.relay import Relay
+from runtime.api_keys import Principal, lookup
+from runtime.key_ping import key_change_subject
+from runtime.lifecycle import Connecting, registered, stop_signals
 from runtime.migrate import apply_migrations, find_migrations
-from runtime.postgres import connect_as_owner
-from runtime.settings import Settings
+from runtime.nats import NatsLine
+from runtime.postgres import Role, connect, connect_as_owner, make_pool
+from runtime.settings import Settings, read_master_keys
+from runtime.web.authentication import Authentication
+from runtime.web.frame import Frame
+from runtime.web.health import Check, Probe
+from runtime.web.server import serve
 
-_ROOT = Path(__file__).parent.parent
-MIGRATION_FOLDERS = tuple(
-    _ROOT / package / "migrations"
-    for package in ("runtime", "events", "command_side", "projections")
-)
+Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[TupleRow]]
+Side: TypeAlias = Literal["command", "query", "both"]
+
+_ROOT: Final = Path(__file__).parent.parent
+_PACKAGES: Final = ("runtime", "events", "command_side", "projections")
+MIGRATION_FOLDERS: Final = tuple(_ROOT / package / "migrations" for package in _PACKAGES)
 
 
 def migrate(settings: Settings) -> list[str]:
     """Bring the database to this version; the names of the migrations that were applied."""
     with connect_as_owner(settings, "customers migrate") as connection:
         return apply_migrations(connection, find_migrations(MIGRATION_FOLDERS))
+
+
+async def run_api(settings: Settings, side: Side, announce: Callable[[str], None]) -> None:
+    """Serve HTTP until SIGTERM or SIGINT; then finish what is under way."""
+    with stop_signals() as stop:
+        async with api_app(settings, side) as app:
+            await serve(app, settings.host, settings.port, announce=announce, stop=stop)
+
+
+@asynccontextmanager
+async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Litestar]:
+    """The app of an API process with everything it needs, until the block ends."""
+    keyring = Keyring(read_master_keys(settings))
+    async with AsyncExitStack() as stack:
+        pool = await stack.enter_async_context(make_pool(settings, Role.API, "customers api"))
+        authentication = Authentication(lambda key_hash: _find_key(pool, key_hash))
+
+        def forget_keys(_: bytes) -> None:
+            authentication.invalidate()
+
+        hears = {key_change_subject(settings.log_id): forget_keys}
+        line = NatsLine(settings, "customers api", hears=hears)
+        await stack.enter_async_context(line.kept_up())
+        routers: list[Router] = []
+        if side != "query":
+
+            async def ping_appended(position: Position) -> None:
+                await line.ping(jetstream.appended_ping(settings.log_id), b"%d" % position)
+
+            commands = await stack.enter_async_context(
+                command_side(
+                    PostgresLog(pool, settings.log_id),
+                    keyring,
+                    on_appended=ping_appended,
+                    wait_seconds=settings.write_wait,
+                )
+            )
+            routers.append(commands.router())
+        await stack.enter_async_context(registered(pool.connection, "api", lambda: {"side": side}))
+        yield Litestar(
+            routers, plugins=[Frame(authentication, _checks(pool, line))], openapi_config=None
+        )
+
+
+async def run_relay(settings: Settings) -> None:
+    """Copy the log into JetStream until SIGTERM or SIGINT."""
+
+    def wake(_: bytes = b"") -> None:
+        relay.wake()
+
+    hears = {jetstream.appended_ping(settings.log_id): wake}
+    line = NatsLine(settings, "customers relay", hears=hears, on_connected=wake)
+    relay = Relay(
+        lambda: connect(settings, Role.RELAY, "customers relay"),
+        line.client,
+        Keyring(read_master_keys(settings)),
+        log_id=settings.log_id,
+        replicas=settings.stream_replicas,
+    )
+
+    def state() -> dict[str, object]:
+        return msgspec.to_builtins(relay.state)
+
+    beats = registered(_connections(settings, Role.RELAY, "customers relay beat"), "relay", state)
+    async with line.kept_up(), beats:
+        await _run_until_told(relay.run())
+
+
+def _connections(settings: Settings, role: Role, name: str) -> Connecting:
+    @asynccontextmanager
+    async def lend() -> AsyncGenerator[AsyncConnection[TupleRow]]:
+        async with await connect(settings, role, name) as connection:
+            yield connection
+
+    return lend
+
+
+async def _run_until_told(work: Coroutine[object, object, None]) -> None:
+    """Run until SIGTERM or SIGINT; an error of the work ends the process."""
+    with stop_signals() as stop:
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        for task in (stopping, working):
+            task.cancel()
+        with suppress(asyncio.CancelledError):
+            await working
+
+
+async def _find_key(pool: Pool, key_hash: bytes) -> Principal | None:
+    async with pool.connection() as connection:
+        return await lookup(connection, key_hash)
+
+
+def _checks(pool: Pool, line: NatsLine) -> list[Check]:
+    async def database() -> Probe:
+        async with pool.connection(timeout=2) as connection:
+            await connection.execute("SELECT 1")
+        return Probe(ok=True, words="answers")
+
+    async def nats() -> Probe:
+        words = "connected" if line.connected else "away: writes and reads go on, publishing waits"
+        return Probe(ok=line.connected, words=words)
+
+    return [
+        Check(name="database", probe=database, vital=True),
+        Check(name="nats", probe=nats),
+    ]

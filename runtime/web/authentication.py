@@ -1,10 +1,15 @@
-"""Who calls: the X-Api-Key header, and nothing else, says it."""
+"""Who calls: the X-Api-Key header says it, and nothing else.
+
+Every route is closed unless it says `opt={"public": True}`; every other names the scope it takes,
+`opt={"scope": "customers:write"}`. One that names neither answers 500 to everybody.
+"""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from functools import partial
 
-from litestar.connection import ASGIConnection
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from runtime.api_keys import Principal, hash_key
@@ -12,4 +17,108 @@ from runtime.web.headers import header
 from runtime.web.problems import KeyRefused
 
 REMEMBERED_SECONDS = 1.0
-_MOST_REMEMBERED = 10_000
+MOST_REMEMBERED = 10_000
+
+
+class Authentication:
+    """Looks keys up by their hash and remembers the outcome, good or bad, for a second at most.
+
+    However many requests come with a key nobody remembers, it is looked up once for all of them.
+    """
+
+    def __init__(
+        self,
+        lookup: Callable[[bytes], Awaitable[Principal | None]],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._lookup = lookup
+        self._clock = clock
+        self._known: dict[bytes, tuple[float, Principal | None]] = {}
+        self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
+
+    async def find(self, key: bytes | None) -> Principal | None:
+        """Who has this key; None when nobody may use it now. Raises what the lookup raises."""
+        key_hash = None if key is None else hash_key(key.decode("latin-1"))
+        if key_hash is None:
+            return None
+        until, principal = self._known.get(key_hash, (0.0, None))
+        if until > self._clock():
+            return principal
+        asking = self._asking.get(key_hash)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(key_hash))
+            self._asking[key_hash] = asking
+            asking.add_done_callback(partial(self._remember, key_hash))
+        # One client that hangs up must not take the answer away from the others.
+        return await asyncio.shield(asking)
+
+    def invalidate(self) -> None:
+        """Forget everything: keys changed. What is being looked up now is not remembered either."""
+        self._known.clear()
+        self._asking.clear()
+
+    async def _ask(self, key_hash: bytes) -> Principal | None:
+        return await self._lookup(key_hash)
+
+    def _remember(self, key_hash: bytes, asked: asyncio.Task[Principal | None]) -> None:
+        is_current = self._asking.get(key_hash) is asked
+        if is_current:
+            del self._asking[key_hash]
+        if asked.cancelled() or asked.exception() is not None or not is_current:
+            return
+        principal = asked.result()
+        seconds = REMEMBERED_SECONDS
+        if principal is not None and principal.expires_at is not None:
+            left = (principal.expires_at - datetime.now(UTC)).total_seconds()
+            seconds = min(seconds, left)
+        self._known.pop(key_hash, None)
+        if len(self._known) >= MOST_REMEMBERED:
+            del self._known[next(iter(self._known))]
+        self._known[key_hash] = (self._clock() + seconds, principal)
+
+
+def principal_of(scope: Scope) -> Principal:
+    """Who makes this request; only behind `require_key`."""
+    principal = scope["auth"]
+    if not isinstance(principal, Principal):
+        raise TypeError("principal_of on a public route")
+    return principal
+
+
+def require_key(authentication: Authentication) -> Callable[[ASGIApp], ASGIApp]:
+    """Middleware: 401 without a valid key, the same for missing, unknown, revoked and expired."""
+
+    def wrap(app: ASGIApp) -> ASGIApp:
+        async def check(scope: Scope, receive: Receive, send: Send) -> None:
+            if not _is_open(scope):
+                principal = await authentication.find(header(scope, b"x-api-key"))
+                if principal is None:
+                    raise KeyRefused(
+                        401,
+                        "Invalid or expired API key",
+                        headers={"WWW-Authenticate": 'ApiKey header="X-Api-Key"'},
+                    )
+                scope["auth"] = principal
+            await app(scope, receive, send)
+
+        return check
+
+    return wrap
+
+
+def require_scope(app: ASGIApp) -> ASGIApp:
+    """Middleware behind `require_key`: 403 when the key lacks the scope that the route names."""
+
+    async def check(scope: Scope, receive: Receive, send: Send) -> None:
+        if not _is_open(scope):
+            wanted = str(scope["route_handler"].opt["scope"])
+            if not principal_of(scope).may(wanted):
+                raise KeyRefused(403, f"API key lacks required scope: {wanted}")
+        await app(scope, receive, send)
+
+    return check
+
+
+def _is_open(scope: Scope) -> bool:
+    return bool(scope["route_handler"].opt.get("public"))

@@ -5,8 +5,9 @@ import re
 from litestar.types import Scope
 from msgspec import Struct
 
+from runtime.field_error import FieldError
 from runtime.web.headers import header, request_id
-from runtime.web.problems import ApiError, FieldError
+from runtime.web.problems import ApiError
 
 LONGEST = 256
 _IDS = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"

@@ -29,9 +29,7 @@ async def read_rows(request: Request[object, object, State], *, member: str, mos
     return parse_rows(await read_body(request, BULK_LIMIT), member=member, most=most)
 
 
-async def read_body(
-    request: Request[object, object, State], limit: int = OBJECT_LIMIT
-) -> bytes:
+async def read_body(request: Request[object, object, State], limit: int = OBJECT_LIMIT) -> bytes:
     """The bytes of a JSON body; raises ApiError 413 or 415, as soon as that is certain."""
     _check_type(request.scope)
     length = header(request.scope, b"content-length")

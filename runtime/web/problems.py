@@ -8,8 +8,8 @@ import structlog
 from litestar import MediaType, Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException, ValidationException
-from msgspec import Struct
 
+from runtime.field_error import FieldError
 from runtime.web.headers import request_id
 
 log = structlog.get_logger()
@@ -17,19 +17,6 @@ log = structlog.get_logger()
 AnyRequest = Request[object, object, State]
 
 _RETRY_SECONDS = "1"
-
-
-class FieldError(Struct, frozen=True, kw_only=True):
-    """One thing wrong with what was sent.
-
-    `field` is spelled as the client spelled it, `code` never changes, `pointer` (RFC 6901) says
-    where in the body; it is null for what is not in the body.
-    """
-
-    field: str
-    error: str
-    code: str
-    pointer: str | None = None
 
 
 class ApiError(Exception):
@@ -88,7 +75,7 @@ def away(message: str) -> ApiError:
 def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[bytes]]]:
     """What a Litestar app needs so that every failure, its own too, is answered in our shape."""
     return {
-        ApiError: _answer,
+        ApiError: answer,
         HTTPException: _answer_framework,
         psycopg.OperationalError: _answer_database_away,
         psycopg.errors.ReadOnlySqlTransaction: _answer_database_away,
@@ -96,7 +83,7 @@ def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[b
     }
 
 
-def _answer(request: AnyRequest, error: ApiError) -> Response[bytes]:
+def answer(request: AnyRequest, error: ApiError) -> Response[bytes]:
     return Response(
         error.body(request_id(request.scope)),
         status_code=error.status,
@@ -122,7 +109,7 @@ def _answer_framework(request: AnyRequest, error: HTTPException) -> Response[byt
         )
     else:
         told = ApiError(error.status_code, error.detail, headers=headers)
-    return _answer(request, told)
+    return answer(request, told)
 
 
 def _of(error: ValidationException) -> list[FieldError]:
@@ -138,13 +125,13 @@ def _of(error: ValidationException) -> list[FieldError]:
 def _answer_database_away(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
     # The text of the driver's error stays here: it names hosts and users.
     _log_failure("request.database_away", request, error)
-    return _answer(request, away("The database cannot be reached at the moment. Try again."))
+    return answer(request, away("The database cannot be reached at the moment. Try again."))
 
 
 def _answer_unforeseen(request: AnyRequest, error: Exception) -> Response[bytes]:
     _log_failure("request.failed", request, error)
     number = request_id(request.scope)
-    return _answer(
+    return answer(
         request,
         ApiError(500, f"Something went wrong on our side. To ask about it, give the id {number}."),
     )

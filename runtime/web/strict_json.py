@@ -13,7 +13,8 @@ from typing import NoReturn, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from runtime.web.problems import ApiError, FieldError
+from runtime.field_error import FieldError
+from runtime.web.problems import ApiError
 
 DEEPEST = 100
 _TOLD_FAULTS = 20

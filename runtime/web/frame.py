@@ -1,0 +1,73 @@
+"""Puts the frame around a Litestar app: keys, scopes, failures, the headers of every answer."""
+
+from collections.abc import Sequence
+
+from litestar.config.app import AppConfig
+from litestar.plugins import InitPlugin
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp, Message, Receive, Scope, Send
+
+from runtime.web.authentication import Authentication, require_key, require_scope
+from runtime.web.headers import request_id
+from runtime.web.health import Check, health_routes
+from runtime.web.json_body import BULK_LIMIT
+from runtime.web.problems import exception_handlers
+
+
+class Frame(InitPlugin):
+    """The plugin that every app of ours is made with: `Litestar(routes, plugins=[Frame(…)])`."""
+
+    def __init__(self, authentication: Authentication, checks: Sequence[Check] = ()) -> None:
+        self._authentication = authentication
+        self._checks = checks
+
+    def on_app_init(self, app_config: AppConfig) -> AppConfig:
+        """Add what the frame consists of to the app's own configuration."""
+        app_config.debug = False
+        app_config.logging_config = None
+        app_config.request_max_body_size = BULK_LIMIT
+        app_config.exception_handlers.update(exception_handlers())
+        app_config.before_send.append(add_headers)
+        # What comes between knowing the key and judging its scopes goes between these two.
+        app_config.middleware[:0] = [
+            answer_options,
+            require_key(self._authentication),
+            require_scope,
+        ]
+        app_config.route_handlers.extend(health_routes(self._checks))
+        return app_config
+
+
+def answer_options(app: ASGIApp) -> ASGIApp:
+    """Middleware: OPTIONS names every method of the path, to everybody.
+
+    The framework's own answer forgets those of handlers that were added later.
+    """
+
+    async def check(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope.get("method") != "OPTIONS":
+            await app(scope, receive, send)
+            return
+        routes = (
+            route
+            for route in scope["litestar_app"].routes
+            if route.path_format == scope["path_template"]
+        )
+        methods = ", ".join(sorted({str(method) for route in routes for method in route.methods}))
+        await ASGIResponse(status_code=204, headers={"Allow": methods})(scope, receive, send)
+
+    return check
+
+
+async def add_headers(message: Message, scope: Scope) -> None:
+    """Headers of every answer, those that the framework gives by itself included."""
+    if message["type"] != "http.response.start":
+        return
+    headers = [
+        *message["headers"],
+        (b"x-request-id", request_id(scope).encode("ascii")),
+        (b"x-content-type-options", b"nosniff"),
+    ]
+    if all(name.lower() != b"cache-control" for name, _ in headers):
+        headers.append((b"cache-control", b"no-store"))
+    message["headers"] = headers

@@ -1,0 +1,80 @@
+"""Whether the process lives, and whether it can do its work, in words."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+
+import msgspec
+from litestar import HttpMethod, MediaType, Response, route
+from litestar.handlers import HTTPRouteHandler
+from msgspec import Struct
+
+_PROBE_SECONDS = 2.0
+
+
+class Probe(Struct, frozen=True):
+    """What one probe found."""
+
+    ok: bool
+    words: str
+
+
+class Check(Struct, frozen=True, kw_only=True):
+    """Something readiness depends on; without a vital one the process cannot answer at all."""
+
+    name: str
+    probe: Callable[[], Awaitable[Probe]]
+    vital: bool = False
+
+
+class _Told(Struct, frozen=True):
+    ok: bool
+    detail: str
+
+
+def health_routes(checks: Sequence[Check]) -> list[HTTPRouteHandler]:
+    """`/health/live` and `/health/ready`, for everybody.
+
+    Ready is 503 only when a vital check fails. Any other fault is `degraded`, with 200: the
+    process goes on answering, and taking it out of service would help nobody.
+    """
+    methods = [HttpMethod.GET, HttpMethod.HEAD]
+
+    @route("/health/live", http_method=methods, opt={"public": True}, include_in_schema=True)
+    async def live() -> Response[bytes]:
+        """Answers whenever the process can answer at all."""
+        return _answer(200, {"status": "live"})
+
+    @route("/health/ready", http_method=methods, opt={"public": True})
+    async def ready() -> Response[bytes]:
+        """Whether work can be done, and what is wrong if not."""
+        found = await asyncio.gather(*(_run(check) for check in checks))
+        status = judge(checks, found)
+        told = {
+            check.name: _Told(probe.ok, probe.words)
+            for check, probe in zip(checks, found, strict=True)
+        }
+        return _answer(503 if status == "not ready" else 200, {"status": status, "checks": told})
+
+    return [live, ready]
+
+
+def judge(checks: Sequence[Check], found: Sequence[Probe]) -> str:
+    """`ready`, `degraded` or `not ready`, from what the probes found."""
+    failed = [check for check, probe in zip(checks, found, strict=True) if not probe.ok]
+    if any(check.vital for check in failed):
+        return "not ready"
+    return "degraded" if failed else "ready"
+
+
+async def _run(check: Check) -> Probe:
+    try:
+        async with asyncio.timeout(_PROBE_SECONDS):
+            return await check.probe()
+    except TimeoutError:
+        return Probe(ok=False, words=f"no answer within {_PROBE_SECONDS:g} s")
+    except Exception as error:  # noqa: BLE001 - a probe that fails, however, is a finding
+        return Probe(ok=False, words=f"cannot be reached ({type(error).__name__})")
+
+
+def _answer(status: int, told: object) -> Response[bytes]:
+    return Response(msgspec.json.encode(told), status_code=status, media_type=MediaType.JSON)

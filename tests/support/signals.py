@@ -1,0 +1,21 @@
+"""Waiting for something to become true, instead of for time to pass."""
+
+import asyncio
+import inspect
+from collections.abc import Awaitable, Callable
+
+LIMIT_SECONDS = 30.0
+
+
+async def until(
+    is_true: Callable[[], bool | Awaitable[bool]], seconds: float = LIMIT_SECONDS
+) -> None:
+    """Return as soon as it is true; fail when it is not in time."""
+    async with asyncio.timeout(seconds):
+        while True:
+            outcome = is_true()
+            if inspect.isawaitable(outcome):
+                outcome = await outcome
+            if outcome:
+                return
+            await asyncio.sleep(0.01)
