@@ -98,6 +98,10 @@ class JetStreamSource:
         self._changed.set()
         return events
 
+    def has_some(self, after: Position) -> bool:
+        """Whether anything behind this position has arrived."""
+        return bool(self._buffer) and self._buffer[-1][0] > after
+
     def has_gap(self, after: Position) -> bool:
         """Whether the stream went on without the event behind this position."""
         return bool(self._buffer) and self._buffer[0][0] > after + 1

@@ -53,6 +53,8 @@ DECLARE
     v_empty_keys text[];
     v_empty_spellings text[];
 BEGIN
+    -- What a crash of the server takes back here, rows and checkpoint alike, comes back from the log.
+    PERFORM set_config('synchronous_commit', 'off', true);
     -- The chain at a position stands for everything up to it.
     IF p_to > p_from AND NOT EXISTS (
         SELECT FROM log.events e

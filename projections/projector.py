@@ -7,6 +7,7 @@ from uuid import UUID
 
 import msgspec
 import psycopg
+import structlog
 from msgspec import Struct
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
@@ -38,6 +39,7 @@ _APPLY: Final = """
 SELECT {}.apply(%b::int4, %b::int4, %b::int8, %b::int8, %b::bytea,
                 %b::json, %b::bytea, %b::json, %b::json)
 """
+log = structlog.get_logger()
 _encode: Final = msgspec.json.Encoder().encode
 # Between these quotes stands a time of 27 characters.
 _CREATED_AT: Final = b'"created_at":"'
@@ -94,6 +96,13 @@ class Projector:
             outcome = await self._write(target, folded)
         if outcome == "applied":
             self.checkpoint = target
+            for parked in folded.parked:
+                log.error(
+                    "projector.parked",
+                    customer_id=str(parked.customer_id),
+                    position=parked.position,
+                    reason=parked.reason,
+                )
         return outcome
 
     async def apply_again(self, event: LogEvent) -> ParkedCustomer | None:

@@ -1,11 +1,10 @@
-"""Keeps one edition up to date with one log, whatever happens to NATS, Postgres or other projectors.
+"""Keeps the read model up to date, whatever happens to Postgres, to NATS or to other projectors.
 
-    catching up ──► live ──► catching up              far behind, or the stream has a hole
+    catching up ──► live ──► catching up      far behind
         ▲             │
-        └─ standing by ◄─ another projector moved the checkpoint; back when it no longer does
+        └─ standing by ◄─ another projector moved the checkpoint; over when it no longer does
 
-Live means: what JetStream delivers is applied; the log is read when little is going on, because
-that is the shorter way, and whenever JetStream is silent while the log's head is ahead.
+Only `stopped` needs a person, and it is left as soon as the reason is gone.
 """
 
 import asyncio
@@ -15,33 +14,25 @@ from typing import Final, Literal
 import psycopg
 import structlog
 from msgspec import Struct
+from nats.aio.client import Client
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import LogReader
-from events.subscriber import JetStreamSource
 from projections.checkpoint import find_live_edition, open_checkpoint
 from projections.customers import LogEvent
-from projections.failures import list_failures
-from projections.opening import open_events
+from projections.feed import SILENT_SECONDS, Feed, GenerationChanged
 from projections.projector import Projector
+from runtime.logs import harmless_message
 
-BATCH_MAX: Final = 1000
-SILENT_SECONDS: Final = 0.1
-# Up to this many events in the last batch, reading the log beats waiting for the relay.
-_FEW_EVENTS: Final = 8
-# A batch costs half a millisecond however small it is: while events keep coming, gather some.
-_GATHER_SECONDS: Final = 0.005
-_GATHER_UNTIL: Final = 100
-_KEEP_COMING_SECONDS: Final = 0.01
-_STANDBY_SECONDS: Final = 0.25
-_RETRY_SECONDS: Final = 1.0
+STANDBY_SECONDS: Final = 0.25
+RETRY_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
-Condition = Literal["starting", "catching up", "live", "standing by", "stopped"]
+Condition = Literal["starting", "catching up", "live", "standing by", "no connection", "stopped"]
 
 
 class ProjectorState(Struct, frozen=True, kw_only=True):
@@ -50,18 +41,13 @@ class ProjectorState(Struct, frozen=True, kw_only=True):
     condition: Condition = "starting"
     words: str = ""
     checkpoint: int = 0
-    parked: int = 0
-
-
-class _GenerationChanged(Exception):
-    """The log goes on in another lineage."""
 
 
 class ProjectorRunner:
-    """Projects for ever; runs until its task is cancelled.
+    """Projects one log into the live edition, or the given one; runs until its task is cancelled.
 
-    `connect` makes a connection in the projector's role. `ring` tells the readers of a new
-    checkpoint; it must not raise. `client` raises nats.errors.Error while NATS is away.
+    `connect` makes a connection in the projector's role, `client` raises nats.errors.Error while
+    NATS is away, `ring` tells the readers of a new checkpoint and does not raise.
     """
 
     def __init__(
@@ -69,9 +55,94 @@ class ProjectorRunner:
         connect: Callable[[], Awaitable[AsyncConnection[TupleRow]]],
         client: Callable[[], Client],
         keyring: Keyring,
-        ring: Callable[[Position], Awaitable[None]],
         *,
         log_id: int,
+        ring: Callable[[Position], Awaitable[None]],
         edition: int | None = None,
     ) -> None:
-        pass
+        self._connect = connect
+        self._log_id = log_id
+        self._ring = ring
+        self._edition = edition
+        self._feed = Feed(client, keyring, log_id)
+        self.state = ProjectorState()
+
+    def appended(self, position: Position) -> None:
+        """Somebody says that the log has come to this position: look now instead of polling."""
+        self._feed.appended(position)
+
+    async def run(self) -> None:
+        """Project for ever, through every loss of the database or of NATS."""
+        delivering = asyncio.create_task(self._feed.run())
+        try:
+            while True:
+                await self._project_guarded()
+        finally:
+            delivering.cancel()
+
+    async def _project_guarded(self) -> None:
+        """Project on one connection until something is in the way; then wait a moment."""
+        self._feed.start_over()
+        try:
+            async with await self._connect() as connection:
+                await self._project(connection)
+        except GenerationChanged:
+            return
+        except psycopg.OperationalError as error:
+            self._note("no connection", f"the database does not answer: {type(error).__name__}")
+        except Exception as error:
+            # What is written is right up to the checkpoint; the cause may go away by itself.
+            if self.state.condition != "stopped":
+                log.exception("projector.stopped")
+            self._note("stopped", f"{type(error).__name__}: {harmless_message(error)}")
+        await asyncio.sleep(RETRY_SECONDS)
+
+    async def _project(self, connection: AsyncConnection[TupleRow]) -> None:
+        edition = self._edition or await find_live_edition(connection)
+        projector = Projector(connection, await open_checkpoint(connection, edition, self._log_id))
+        reader = LogReader(connection, self._log_id)
+        self._note("catching up", checkpoint=projector.checkpoint.position)
+        while True:
+            events = await self._feed.next(reader, projector.checkpoint)
+            if events:
+                await self._apply(projector, reader, events)
+            self._note("live" if self._feed.is_live else "catching up")
+
+    async def _apply(
+        self, projector: Projector, reader: LogReader, events: Sequence[LogEvent]
+    ) -> None:
+        match await projector.apply(events):
+            case "applied":
+                self._note(self.state.condition, checkpoint=projector.checkpoint.position)
+                await self._ring(projector.checkpoint.position)
+            case "foreign":
+                self._feed.distrust()
+                await asyncio.sleep(SILENT_SECONDS)
+            case "moved":
+                self._feed.start_over()
+                await self._stand_by(projector, reader)
+
+    async def _stand_by(self, projector: Projector, reader: LogReader) -> None:
+        """Return when the log is ahead of a checkpoint that nobody moves any more."""
+        while True:
+            await projector.reload()
+            before = projector.checkpoint.position
+            self._note("standing by", "another projector is at work", checkpoint=before)
+            await asyncio.sleep(STANDBY_SECONDS)
+            await projector.reload()
+            head = await reader.head()
+            if projector.checkpoint.position == before and head.position > before:
+                log.warning("projector.takes_over", checkpoint=before)
+                return
+
+    def _note(
+        self, condition: Condition, words: str = "", *, checkpoint: int | None = None
+    ) -> None:
+        known = self.state
+        if condition != known.condition:
+            log.info("projector.condition", condition=condition, words=words)
+        self.state = ProjectorState(
+            condition=condition,
+            words=words,
+            checkpoint=known.checkpoint if checkpoint is None else checkpoint,
+        )

@@ -83,18 +83,13 @@ def list_(workspace: str | None, as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
-    table = Table("id", "key", "workspace", "name", "scopes", "expires", "state")
+    if not found:
+        _say("There are no keys. Make one: customers keys create --workspace acme")
+    # Two short lines a key: in a table of 80 columns an id could not be copied in one piece.
     for key in found:
-        table.add_row(
-            str(key.key_id),
-            key.hint,
-            key.workspace_id + (" (test)" if key.test else ""),
-            key.name,
-            _words(key.scopes),
-            _day(key.expires_at),
-            key.state,
-        )
-    Console().print(table)
+        space = f"{key.workspace_id} (test)" if key.test else key.workspace_id
+        click.echo(f"{key.key_id}  {key.hint}  {key.state}")
+        click.echo(f"    {space} · {key.name} · {_words(key.scopes)} · ends {_day(key.expires_at)}")
 
 
 @keys.command()

@@ -129,7 +129,8 @@ def open_folder(path: Path | None) -> Generator[DevFolder]:
             _take(lock, chosen)
             yield DevFolder(chosen.resolve(), is_ephemeral=path is None)
     except OSError as error:
-        if error.filename is None or not str(error.filename).startswith(str(chosen)):
+        faulty = Path(str(error.filename or ""))
+        if not (faulty.is_relative_to(chosen) or chosen.is_relative_to(faulty)):
             raise
         raise Failure(
             f"The data folder {chosen} cannot be used: {error.strerror} ({error.filename}).",

@@ -22,6 +22,7 @@ from runtime.failure import Failure
 
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
+_LAST_WORDS_SECONDS = 1.0
 # A child that ran this long before it died is not failing at its start.
 _STEADY_SECONDS = 30.0
 log = structlog.get_logger()
@@ -75,7 +76,7 @@ class Supervisor:
         self._services: dict[str, Service] = {}
         self._pauses: dict[str, float] = {}
         self._due: dict[str, float] = {}
-        self._times_asked = 0
+        self.times_asked = 0
         self._is_interruptible = True
 
     def listen(self) -> None:
@@ -84,7 +85,7 @@ class Supervisor:
             signal.signal(number, self._asked)
 
     def _asked(self, _number: int, _frame: FrameType | None) -> None:
-        self._times_asked += 1
+        self.times_asked += 1
         if self._is_interruptible:
             self._is_interruptible = False
             raise KeyboardInterrupt
@@ -102,15 +103,12 @@ class Supervisor:
         """Watch a child that runs already, as one we started."""
         self._services[service.name] = service
         self._running[service.name] = _Running(process=process, since=time.monotonic())
-        threads: list[tuple[Callable[..., None], tuple[object, ...]]] = [
-            (self._wait_for_end, (service.name, process))
-        ]
+        readers: list[threading.Thread] = []
         if process.stdout is not None:
-            threads.append((self._read_output, (service.name, process.stdout)))
+            readers.append(_start_thread(self._read_output, service.name, process.stdout))
         if process.stderr is not None:
-            threads.append((self._read_log, (service.name, process.stderr)))
-        for target, arguments in threads:
-            threading.Thread(target=target, args=arguments, daemon=True).start()
+            readers.append(_start_thread(self._read_log, service.name, process.stderr))
+        _start_thread(self._wait_for_end, service.name, process, readers)
         self._on_start(service.name, process.pid)
 
     def next_event(self, seconds: float | None = None) -> Event | None:
@@ -127,7 +125,7 @@ class Supervisor:
     def keep_running(self) -> None:
         """Start again whatever dies, until somebody asks us to stop."""
         self._is_interruptible = False
-        if self._times_asked:
+        if self.times_asked:
             return
         while True:
             event = self.next_event(self._start_due())
@@ -149,13 +147,13 @@ class Supervisor:
                     break
         for running in self._running.values():
             running.process.kill()
-        for running in self._running.values():
-            running.process.wait()
+        while self._running:
+            self.next_event()
 
     def _await_end(self, name: str, seconds: float) -> bool:
         deadline = time.monotonic() + seconds
         while name in self._running:
-            if self._times_asked > 1:
+            if self.times_asked > 1:
                 return True
             left = deadline - time.monotonic()
             if left <= 0:
@@ -182,13 +180,29 @@ class Supervisor:
                 self._plan_restart(Ended(name=name, code=-1))
         return max(0.0, min(self._due.values()) - time.monotonic()) if self._due else None
 
-    def _wait_for_end(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        self._events.put(Ended(name=name, code=process.wait()))
+    def _wait_for_end(
+        self, name: str, process: subprocess.Popen[bytes], readers: list[threading.Thread]
+    ) -> None:
+        code = process.wait()
+        # Its last words come first, unless a child of its own keeps the pipe.
+        for reader in readers:
+            reader.join(_LAST_WORDS_SECONDS)
+        if process.stdin is not None:
+            process.stdin.close()
+        self._events.put(Ended(name=name, code=code))
 
     def _read_output(self, name: str, output: IO[bytes]) -> None:
-        for line in output:
-            self._events.put(Said(name=name, line=line.decode(errors="replace").strip()))
+        with output:
+            for line in output:
+                self._events.put(Said(name=name, line=line.decode(errors="replace").strip()))
 
     def _read_log(self, name: str, output: IO[bytes]) -> None:
-        for line in output:
-            self._on_log(name, line.decode(errors="replace").rstrip())
+        with output:
+            for line in output:
+                self._on_log(name, line.decode(errors="replace").rstrip())
+
+
+def _start_thread(target: Callable[..., None], *arguments: object) -> threading.Thread:
+    thread = threading.Thread(target=target, args=arguments, daemon=True)
+    thread.start()
+    return thread

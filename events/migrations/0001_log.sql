@@ -99,13 +99,8 @@ CREATE TABLE keyring.secrets (
     wrapped bytea NOT NULL
 );
 
--- A column as it enters a digest: its length in four bytes, then its bytes; NULL is length -1.
-CREATE FUNCTION log.prefixed(p_bytes bytea) RETURNS bytea
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
-    SELECT CASE WHEN p_bytes IS NULL THEN int4send(-1) ELSE int4send(length(p_bytes)) || p_bytes END
-$$;
-
--- SHA-256 over every column but digest and chain; events/chain.py computes the same.
+-- SHA-256 over every column but digest and chain, each behind its length in four bytes, NULL as
+-- length -1; events/chain.py computes the same. One expression, so that the planner inlines it.
 CREATE FUNCTION log.event_digest(
     log_id integer, "position" bigint, workspace_id text, workspace_sequence bigint,
     stream_id uuid, stream_version integer, event_id uuid, command_id uuid, type text,
@@ -116,15 +111,15 @@ LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
     SELECT sha256(
         int4send(8) || int8send(log_id)
         || int4send(8) || int8send("position")
-        || log.prefixed(convert_to(workspace_id, 'UTF8'))
+        || int4send(octet_length(workspace_id)) || convert_to(workspace_id, 'UTF8')
         || int4send(8) || int8send(workspace_sequence)
         || int4send(16) || uuid_send(stream_id)
         || int4send(8) || int8send(stream_version)
         || int4send(16) || uuid_send(event_id)
         || int4send(16) || uuid_send(command_id)
-        || log.prefixed(convert_to(type, 'UTF8'))
+        || int4send(octet_length(type)) || convert_to(type, 'UTF8')
         || int4send(8) || int8send(schema_version)
-        || log.prefixed(uuid_send(data_key_id))
+        || coalesce(int4send(16) || uuid_send(data_key_id), int4send(-1))
         || int4send(32) || sha256(payload)
         || int4send(32) || sha256(metadata)
         || int4send(8) || timestamptz_send(recorded_at)

@@ -23,7 +23,12 @@ CREATE FUNCTION log.append(
     external_id text, command_id uuid, payload_hmac bytea, receipt jsonb,
     generation integer, chain bytea
 )
-LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Every look-up is a walk down an index, planned once a session: planning anew would cost more than
+-- the look-up, and a plan made while the log was empty must still be right when it is large.
+SET plan_cache_mode = force_generic_plan
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
 #variable_conflict use_column
 DECLARE
     new_events CURSOR FOR
@@ -35,6 +40,8 @@ DECLARE
     known record;
     v_generation integer := log.current_generation(p_log_id);
     v_position bigint;
+    -- The workspace that v_sequence counts.
+    v_workspace text;
     v_sequence bigint;
     v_chain bytea;
     v_digest bytea;
@@ -117,17 +124,19 @@ BEGIN
         END IF;
 
         IF outcome IS NULL AND g.take_count > 0 THEN
-            SELECT r.external_id, r.stream_id INTO known
+            SELECT t.external_id, held.holder INTO known
               FROM unnest(p_take_external_id[t1:t2], p_take_stream_id[t1:t2]) AS t (external_id, stream_id)
-              JOIN log.reservations r ON r.log_id = p_log_id AND r.workspace_id = g.workspace_id
-                   AND r.external_id = t.external_id
-             WHERE r.stream_id <> t.stream_id
+             CROSS JOIN LATERAL (
+                    SELECT r.stream_id FROM log.reservations r
+                     WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id
+                       AND r.external_id = t.external_id LIMIT 1) AS held (holder)
+             WHERE held.holder <> t.stream_id
                AND NOT EXISTS (
                     SELECT FROM unnest(p_free_external_id[f1:f2], p_free_stream_id[f1:f2]) AS f (external_id, stream_id)
-                     WHERE f.external_id = r.external_id AND f.stream_id = r.stream_id)
+                     WHERE f.external_id = t.external_id AND f.stream_id = held.holder)
              LIMIT 1;
             IF FOUND THEN
-                outcome := 'key_taken'; external_id := known.external_id; stream_id := known.stream_id;
+                outcome := 'key_taken'; external_id := known.external_id; stream_id := known.holder;
             END IF;
         END IF;
 
@@ -143,12 +152,11 @@ BEGIN
               FROM unnest(p_key_id[k1:k2], p_key_stream_id[k1:k2], p_key_master_id[k1:k2], p_key_wrapped[k1:k2])
                 AS k (id, stream_id, master_id, wrapped);
         END IF;
-        IF g.free_count > 0 THEN
+        FOR i IN f1 .. f2 LOOP
             DELETE FROM log.reservations r
-             USING unnest(p_free_external_id[f1:f2], p_free_stream_id[f1:f2]) AS f (external_id, stream_id)
              WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id
-               AND r.external_id = f.external_id AND r.stream_id = f.stream_id;
-        END IF;
+               AND r.external_id = p_free_external_id[i] AND r.stream_id = p_free_stream_id[i];
+        END LOOP;
         IF g.take_count > 0 THEN
             INSERT INTO log.reservations (log_id, workspace_id, external_id, stream_id)
             SELECT p_log_id, g.workspace_id, t.external_id, t.stream_id
@@ -159,8 +167,13 @@ BEGIN
 
         IF g.event_count > 0 THEN
             first_position := v_position + 1;
-            SELECT coalesce(max(l.workspace_sequence), 0) INTO v_sequence
-              FROM log.events l WHERE l.workspace_id = g.workspace_id;
+            IF v_workspace IS DISTINCT FROM g.workspace_id THEN
+                v_workspace := g.workspace_id;
+                SELECT l.workspace_sequence INTO v_sequence
+                  FROM log.events l WHERE l.workspace_id = g.workspace_id
+                 ORDER BY l.workspace_sequence DESC LIMIT 1;
+                v_sequence := coalesce(v_sequence, 0);
+            END IF;
             FOR i IN 1 .. g.event_count LOOP
                 FETCH new_events INTO e;
                 v_position := v_position + 1;
@@ -193,22 +206,29 @@ RETURNS TABLE (
     stream_id uuid, stream_version integer, type text, schema_version integer, data_key_id uuid,
     payload bytea, recorded_at timestamptz, created_at timestamptz, master_key_id text, wrapped bytea
 )
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     SELECT l.stream_id, l.stream_version, l.type, l.schema_version, l.data_key_id, l.payload,
            l.recorded_at, first.recorded_at, k.master_key_id, k.wrapped
       FROM unnest(p_stream_id) AS asked (stream_id)
       CROSS JOIN LATERAL (
             SELECT * FROM log.events e WHERE e.stream_id = asked.stream_id
              ORDER BY e.stream_version DESC LIMIT 1) l
-      JOIN log.events first ON first.stream_id = l.stream_id AND first.stream_version = 1
-      LEFT JOIN keyring.data_keys k ON k.data_key_id = l.data_key_id
+      CROSS JOIN LATERAL (
+            SELECT e.recorded_at FROM log.events e
+             WHERE e.stream_id = l.stream_id AND e.stream_version = 1 LIMIT 1) first
+      LEFT JOIN LATERAL (
+            SELECT * FROM keyring.data_keys d WHERE d.data_key_id = l.data_key_id LIMIT 1) k ON true
      WHERE l.workspace_id = p_workspace_id
 $$;
 
 -- Which live customers hold these external_ids.
 CREATE FUNCTION log.find_reservations(p_workspace_id text, p_log_id integer, p_external_id text[])
 RETURNS TABLE (external_id text, stream_id uuid)
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     SELECT r.external_id, r.stream_id
       FROM log.reservations r
      WHERE r.workspace_id = p_workspace_id AND r.log_id = p_log_id AND r.external_id = ANY (p_external_id)

@@ -25,11 +25,11 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
     SELECT e.edition FROM projections.editions e WHERE e.live
 $$;
 
--- How far each edition has come in each log.
+-- How far each edition has come in each log, and how many customers it had to park.
 CREATE FUNCTION projections.read_checkpoints()
 RETURNS TABLE (
     edition integer, live boolean, log_id integer, generation integer, "position" bigint,
-    chain bytea
+    chain bytea, parked bigint
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -37,8 +37,9 @@ DECLARE
 BEGIN
     FOR e IN SELECT * FROM projections.editions LOOP
         RETURN QUERY EXECUTE format(
-            'SELECT $1, $2, k.log_id, k.generation, k.position, k.chain FROM %I.checkpoints k',
-            e.schema_name) USING e.edition, e.live;
+            'SELECT $1, $2, k.log_id, k.generation, k.position, k.chain,
+                    (SELECT count(*) FROM %1$I.parked p WHERE p.log_id = k.log_id)
+               FROM %1$I.checkpoints k', e.schema_name) USING e.edition, e.live;
     END LOOP;
 END $$;
 

@@ -55,10 +55,10 @@ def _free_text(scope: Scope, name: str, faults: list[FieldError]) -> str | None:
     if raw is None:
         return None
     try:
-        text = raw.decode("utf-8").strip()
+        text = raw.decode("utf-8").strip(" ")
     except UnicodeDecodeError:
         # What HTTP once said of such bytes, and what browsers still send.
-        text = raw.decode("latin-1").strip()
+        text = raw.decode("latin-1").strip(" ")
     if len(text) > LONGEST:
         words = f"{name} is {len(text)} characters long; at most {LONGEST} are kept."
         faults.append(FieldError(field=name, error=words, code="too_long"))

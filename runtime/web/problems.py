@@ -84,6 +84,7 @@ def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[b
 
 
 def answer(request: AnyRequest, error: ApiError) -> Response[bytes]:
+    """The answer that an ApiError stands for."""
     return Response(
         error.body(request_id(request.scope)),
         status_code=error.status,

@@ -121,11 +121,11 @@ def _find_faults(tree: _Tree, pointer: str, field: str) -> Iterator[FieldError]:
             yield fault(f"The value holds {words[0]}.", words[1], pointer, field)
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
-            yield from _find_faults(value, f"{pointer}/{index}", field)
+            yield from _find_faults(value, _below(pointer, str(index)), field)
     elif isinstance(tree, tuple):
         seen: set[str] = set()
         for name, value in tree:
-            inner = f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+            inner = _below(pointer, name)
             words = _unkept(name)
             if words is not None:
                 yield fault(f"The name holds {words[0]}.", words[1], inner, field or name)
@@ -134,6 +134,13 @@ def _find_faults(tree: _Tree, pointer: str, field: str) -> Iterator[FieldError]:
                 yield fault(error, "duplicate_key", inner, field or name)
             seen.add(name)
             yield from _find_faults(value, inner, field or name)
+
+
+def _below(pointer: str, name: str) -> str:
+    # One too long to be told grows no further: a long name over many values would cost seconds.
+    if len(pointer) > _LONGEST_POINTER:
+        return pointer
+    return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
 
 
 def _unkept(text: str) -> tuple[str, str] | None:

@@ -2,13 +2,11 @@
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncGenerator, AsyncIterator
 
 import httpx
 import psycopg
 import pytest
-import uvicorn
 from litestar import Litestar
 from structlog.testing import capture_logs
 
@@ -16,6 +14,7 @@ from runtime.web.authentication import Authentication
 from runtime.web.envelope import BASE_PATH
 from runtime.web.health import Probe
 from runtime.web.json_body import BULK_LIMIT, OBJECT_LIMIT
+from runtime.web.server import serve
 from tests.support.web import ALMIGHTY, READER, UNKNOWN, Keys, Probes, an_app
 
 JSON = {"X-Api-Key": ALMIGHTY, "Content-Type": "application/json"}
@@ -48,27 +47,17 @@ async def client(app: Litestar) -> AsyncGenerator[httpx.AsyncClient]:
         yield made
 
 
-class _Server(uvicorn.Server):
-    def __init__(self, app: Litestar) -> None:
-        config = uvicorn.Config(app, host="127.0.0.1", port=0, log_config=None)  # pyright: ignore[reportArgumentType] - Litestar types ASGI more narrowly
-        super().__init__(config)
-        self.is_up = asyncio.Event()
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, and say so."""
-        await super().startup(sockets)
-        self.is_up.set()
-
-
 @pytest.fixture
 async def server_url(app: Litestar) -> AsyncGenerator[str]:
-    """The app behind a real server."""
-    server = _Server(app)
-    serving = asyncio.create_task(server.serve())
-    await server.is_up.wait()
-    host, port = server.servers[0].sockets[0].getsockname()
-    yield f"http://{host}:{port}{BASE_PATH}"
-    server.should_exit = True
+    """The app behind the server that an API process runs."""
+    announced = asyncio.get_running_loop().create_future()
+    stop = asyncio.Event()
+    serving = asyncio.create_task(
+        serve(app, "127.0.0.1", 0, announce=announced.set_result, stop=stop)
+    )
+    port = json.loads(await announced)["port"]
+    yield f"http://127.0.0.1:{port}{BASE_PATH}"
+    stop.set()
     await serving
 
 
@@ -282,7 +271,7 @@ async def test_who_and_why_are_taken_from_the_headers(client: httpx.AsyncClient)
 
 
 async def test_who_and_why_that_cannot_be_kept_are_all_named(client: httpx.AsyncClient) -> None:
-    headers = {**JSON, "X-Actor": "x" * 257, "X-Reason": "a\tb"}
+    headers = {**JSON, "X-Actor": "x" * 257, "X-Reason": "a\x1f"}
     answer = await client.post("/thing", headers=headers, content=b"{}")
     assert answer.status_code == 400
     told = [(error["field"], error["code"]) for error in answer.json()["errors"]]

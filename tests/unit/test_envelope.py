@@ -5,10 +5,11 @@ import json
 from litestar.types import HTTPScope, Scope
 from msgspec import Raw
 
+from runtime.field_error import FieldError
 from runtime.web.context import read_traceparent
 from runtime.web.envelope import success_body
 from runtime.web.headers import header, request_id
-from runtime.web.problems import ApiError, FieldError, KeyRefused, away
+from runtime.web.problems import ApiError, KeyRefused, away
 
 
 def scope_with(*headers: tuple[bytes, bytes]) -> Scope:

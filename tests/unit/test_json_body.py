@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from runtime.field_error import FieldError
 from runtime.web.bulk_json import Rows, parse_rows
-from runtime.web.problems import ApiError, FieldError
+from runtime.web.problems import ApiError
 from runtime.web.strict_json import DEEPEST, parse_object
 
 Result = TypeVar("Result")
@@ -158,7 +159,9 @@ def test_brackets_in_strings_and_beside_one_another_are_not_depth() -> None:
 
 
 def test_unclosed_deep_nesting_and_quotes_cost_no_more_than_their_length() -> None:
-    for body in (b'{"a":' + b"[" * 250_000, b'{"a":"' + b'\\"' * 125_000, b'[{"' * 80_000):
+    unclosed = (b'{"a":' + b"[" * 250_000, b'{"a":"' + b'\\"' * 125_000, b'[{"' * 80_000)
+    long_name = b'{"' + b"n" * 125_000 + b'":[' + b"1," * 60_000 + b'"\\u0000"]}'
+    for body in (*unclosed, long_name):
         assert refusal(parse_object, body)
 
 

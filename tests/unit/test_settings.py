@@ -85,7 +85,7 @@ def test_the_variable_itself_wins_over_its_file(tmp_path: Path) -> None:
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="CUSTOMERS_MASTER_KEYS_FILE=.*absent"):
+    with pytest.raises(SettingsError, match=r"CUSTOMERS_MASTER_KEYS_FILE=.*absent"):
         read_settings({"CUSTOMERS_MASTER_KEYS_FILE": str(tmp_path / "absent")})
 
 

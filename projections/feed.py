@@ -1,0 +1,148 @@
+"""Where a projector's next events come from: the JetStream stream, or the log itself.
+
+The log always has them; the stream spares Postgres the reading while much is going on. Whatever
+the stream lacks, repeats or gets wrong is seen by its positions and read from the log.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+from nats.aio.client import Client
+
+from events.envelope import Position
+from events.keys import Keyring
+from events.log import LogReader
+from events.subscriber import JetStreamSource
+from projections.checkpoint import Checkpoint
+from projections.customers import LogEvent
+from projections.opening import open_events
+
+BATCH_MAX: Final = 1000
+SILENT_SECONDS: Final = 0.1
+# While NATS rings nobody, the log is looked at more often if there was something lately.
+_BUSY_POLL_SECONDS: Final = 0.02
+_BUSY_UNTIL_SECONDS: Final = 1.0
+# After a batch of so few events, reading the log is the shorter way than waiting for the relay.
+_FEW_EVENTS: Final = 8
+# A batch costs half a millisecond however small it is: while more keep coming, gather some.
+_GATHER_SECONDS: Final = 0.005
+_GATHER_UNTIL: Final = 100
+_DISTRUST_SECONDS: Final = 10.0
+
+log = structlog.get_logger()
+
+
+class GenerationChanged(Exception):
+    """The log goes on in another lineage than the checkpoint's."""
+
+
+class Feed:
+    """The events behind a checkpoint, for one projector; `client` raises while NATS is away."""
+
+    def __init__(self, client: Callable[[], Client], keyring: Keyring, log_id: int) -> None:
+        self._keyring = keyring
+        self._wake = asyncio.Event()
+        self._source = JetStreamSource(client, log_id, self._wake.set)
+        self._appended = Position(0)
+        self._last_size = 0
+        self._last_at = 0.0
+        self._distrusted_until = 0.0
+        self.is_live = False
+        """Whether the end of the log was reached and the stream is followed."""
+
+    async def run(self) -> None:
+        """Keep the stream delivering; runs until cancelled."""
+        await self._source.run()
+
+    def appended(self, position: Position) -> None:
+        """Somebody says that the log has come to this position."""
+        self._appended = max(self._appended, position)
+        self._wake.set()
+
+    def start_over(self) -> None:
+        """Begin with the log again: the next checkpoint may be anywhere."""
+        self.is_live = False
+        self._appended = Position(0)
+        self._source.pause()
+
+    def distrust(self) -> None:
+        """The stream holds what the log does not: leave it alone for a while."""
+        log.warning("projector.stream_differs_from_log")
+        self._distrusted_until = _now() + _DISTRUST_SECONDS
+        self.start_over()
+
+    async def next(self, reader: LogReader, checkpoint: Checkpoint) -> list[LogEvent]:
+        """The events right behind the checkpoint; none when there were none for a moment.
+
+        Raises GenerationChanged.
+        """
+        if not self.is_live:
+            return await self._catch_up(reader, checkpoint)
+        position = checkpoint.position
+        if 1 < self._last_size < _GATHER_UNTIL and self._has_more(position):
+            await asyncio.sleep(_GATHER_SECONDS)
+        self._wake.clear()
+        events: list[LogEvent] = [*self._source.take(position, BATCH_MAX)]
+        if not events and self._is_log_better(position):
+            events = await self._read(reader, position)
+        if not events and await self._was_silent():
+            events = await self._look(reader, checkpoint)
+        self._note(len(events))
+        return events
+
+    async def _catch_up(self, reader: LogReader, checkpoint: Checkpoint) -> list[LogEvent]:
+        events = await self._read(reader, checkpoint.position)
+        if len(events) < BATCH_MAX:
+            self.is_live = True
+            if _now() >= self._distrusted_until:
+                reached = events[-1].position if events else checkpoint.position
+                self._source.follow(checkpoint.generation, reached)
+        self._note(len(events))
+        return events
+
+    async def _read(self, reader: LogReader, position: Position) -> list[LogEvent]:
+        keyed = await reader.read_after(position, BATCH_MAX)
+        if len(keyed) == BATCH_MAX:
+            # Too far behind for the stream: it would deliver what the log has given long since.
+            self.start_over()
+        return open_events(self._keyring, keyed)
+
+    async def _was_silent(self) -> bool:
+        was_busy = _now() - self._last_at < _BUSY_UNTIL_SECONDS
+        try:
+            async with asyncio.timeout(_BUSY_POLL_SECONDS if was_busy else SILENT_SECONDS):
+                await self._wake.wait()
+        except TimeoutError:
+            return True
+        return False
+
+    async def _look(self, reader: LogReader, checkpoint: Checkpoint) -> list[LogEvent]:
+        head = await reader.head()
+        if head.generation != checkpoint.generation:
+            raise GenerationChanged
+        if head.position > checkpoint.position:
+            return await self._read(reader, checkpoint.position)
+        if self._distrusted_until and _now() >= self._distrusted_until:
+            self._distrusted_until = 0.0
+            self.start_over()
+        return []
+
+    def _has_more(self, position: Position) -> bool:
+        return self._appended > position or self._source.has_some(position)
+
+    def _is_log_better(self, position: Position) -> bool:
+        if self._source.has_gap(position):
+            return True
+        is_silent = _now() - self._source.delivered_at > SILENT_SECONDS
+        return self._appended > position and (self._last_size <= _FEW_EVENTS or is_silent)
+
+    def _note(self, size: int) -> None:
+        if size:
+            self._last_size = size
+            self._last_at = _now()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

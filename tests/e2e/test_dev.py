@@ -1,0 +1,255 @@
+"""`customers dev` as a person or a script uses it: started, called, killed, stopped."""
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import nats
+import psycopg
+import pytest
+
+from runtime import children
+from runtime.embedded import running_servers
+
+pytestmark = pytest.mark.timeout(180)
+
+CUSTOMERS = [sys.executable, "-m", "runtime.cli"]
+MEMBERS = ["url", "api_key", "test_api_key", "database_url", "nats_url", "pids"]
+PROCESSES = ["api", "relay", "projector", "postgres", "nats"]
+
+
+@pytest.fixture
+def place() -> Generator[Path]:
+    """A folder to work in that Postgres can reach, also when we are root."""
+    path = Path(tempfile.mkdtemp(prefix="customers-e2e-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+class Dev:
+    """A running `customers dev --json` and what it said."""
+
+    def __init__(self, process: subprocess.Popen[str], line: str) -> None:
+        self.process = process
+        self.said = json.loads(line)
+        self.pids: dict[str, int] = self.said["pids"]
+        self.api = httpx.Client(
+            base_url=f"{self.said['url']}/api/v1/external",
+            headers={"X-Api-Key": self.said["api_key"]},
+        )
+
+    def stop(self) -> tuple[int, str, str]:
+        """Ctrl-C: exit status, the rest of stdout, stderr."""
+        self.process.send_signal(signal.SIGINT)
+        rest, log = self.process.communicate()
+        return self.process.returncode, rest, log
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without settings of the service."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("CUSTOMERS_")}
+
+
+def customers(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself."""
+    return subprocess.run(
+        [*CUSTOMERS, *arguments],
+        cwd=place,
+        env=clean_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@contextmanager
+def running(place: Path, *arguments: str, **environ: str) -> Generator[Dev]:
+    """A `customers dev` that is ready, until the block ends."""
+    process = subprocess.Popen(
+        [*CUSTOMERS, "dev", "--json", "--port", "0", *arguments],
+        cwd=place,
+        env=clean_environment() | environ,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout
+    try:
+        line = process.stdout.readline()
+        if not line:
+            pytest.fail(process.communicate()[1])
+        dev = Dev(process, line)
+        with dev.api:
+            yield dev
+    finally:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        if not process.stdout.closed:
+            process.communicate()
+
+
+def test_it_says_in_one_line_all_a_script_needs(place: Path) -> None:
+    with running(place, "--ephemeral") as dev:
+        status, rest, _ = dev.stop()
+
+    assert list(dev.said) == MEMBERS
+    assert list(dev.pids) == PROCESSES
+    assert (status, rest) == (0, "")
+    assert list(place.iterdir()) == []
+
+
+def test_everything_it_started_ends_with_it(place: Path) -> None:
+    with running(place, "--ephemeral") as dev:
+        assert all(children.identify(pid) for pid in dev.pids.values())
+        dev.stop()
+
+        assert not any(children.identify(pid) for pid in dev.pids.values())
+
+
+def test_a_customer_made_is_found_at_once_but_not_in_the_sandbox(place: Path) -> None:
+    with running(place, "--ephemeral") as dev:
+        made = dev.api.post("/customers", json={"email": "jane@example.com", "firstName": "Jane"})
+        found = dev.api.get("/customers", params={"search": "jane"})
+        sandbox = dev.api.get("/customers", headers={"X-Api-Key": dev.said["test_api_key"]})
+
+    assert made.status_code == 200
+    assert [customer["id"] for customer in found.json()["data"]] == [made.json()["data"]["id"]]
+    assert sandbox.json()["data"] == []
+
+
+async def test_its_servers_can_be_used_by_any_client(place: Path) -> None:
+    with running(place, "--ephemeral") as dev:
+        with psycopg.connect(dev.said["database_url"]) as connection:
+            row = connection.execute(
+                "SELECT rolsuper FROM pg_roles WHERE rolname = user"
+            ).fetchone()
+        client = await nats.connect(dev.said["nats_url"])
+        await client.jetstream().account_info()
+        await client.close()
+
+    assert row == (True,)
+
+
+def test_two_ephemeral_ones_run_side_by_side(place: Path) -> None:
+    with running(place, "--ephemeral") as one, running(place, "--ephemeral") as other:
+        one.api.post("/customers", json={"email": "jane@example.com"})
+
+        assert len(one.api.get("/customers").json()["data"]) == 1
+        assert other.api.get("/customers").json()["data"] == []
+
+
+def test_after_a_kill_the_next_start_has_the_same_data_keys_and_addresses(place: Path) -> None:
+    with running(place) as first:
+        made = first.api.post("/customers", json={"email": "jane@example.com"}).json()["data"]
+        first.process.kill()
+        first.process.communicate()
+
+        with running(place) as second:
+            found = second.api.get(f"/customers/{made['id']}").json()["data"]
+
+    assert found == made
+    same = ["api_key", "test_api_key", "database_url", "nats_url"]
+    assert [second.said[name] for name in same] == [first.said[name] for name in same]
+
+
+@pytest.mark.parametrize("name", PROCESSES)
+def test_a_child_that_dies_is_started_again(place: Path, name: str) -> None:
+    with running(place) as dev:
+        os.kill(dev.pids[name], signal.SIGKILL)
+        assert children.wait_until(lambda: written_pids(place)[name] != dev.pids[name], 20.0)
+
+        assert children.wait_until(lambda: makes_and_finds_a_customer(dev), 30.0)
+
+
+def written_pids(place: Path) -> dict[str, int]:
+    """What the running `customers dev` tells the other commands."""
+    return json.loads((place / ".customers/dev/run.json").read_text())["pids"]
+
+
+def makes_and_finds_a_customer(dev: Dev) -> bool:
+    """Whether a fresh write is answered and read back."""
+    try:
+        made = dev.api.post("/customers", json={"email": "jane@example.com"})
+        found = dev.api.get("/customers", params={"per_page": 1})
+    except httpx.HTTPError:
+        return False
+    if made.status_code != 200 or found.status_code != 200:
+        return False
+    return found.json()["data"][0]["id"] == made.json()["data"]["id"]
+
+
+def test_a_second_one_on_the_same_folder_is_refused_naming_the_first(place: Path) -> None:
+    with running(place) as dev:
+        second = customers(place, "dev", "--port", "0")
+
+    assert second.returncode == 1
+    assert f"as process {dev.process.pid}" in second.stderr
+    assert "try: " in second.stderr
+
+
+def test_a_taken_port_is_said_at_once_with_the_way_out(place: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        refused = customers(place, "dev", "--port", str(other.getsockname()[1]))
+
+    assert refused.returncode == 1
+    assert "is taken by another program" in refused.stderr
+    assert "try: customers dev --port 0" in refused.stderr
+    assert list(place.iterdir()) == []
+
+
+def test_seeded_customers_reach_stream_and_read_model(place: Path) -> None:
+    with running(place, "--seed", "1200") as dev:
+        total = dev.api.get("/customers").json()["meta"]["total"]
+        status = customers(place, "status", "--json")
+
+    assert total == 1200
+    assert status.returncode == 0, status.stdout + status.stderr
+    found = json.loads(status.stdout)
+    assert found["log_head"] == found["stream_sequence"] == found["checkpoint"] == 1200
+    assert found["lag_events"] == 0
+    assert found["pids"] == dev.pids
+
+
+def test_the_other_commands_find_it_by_the_folder(place: Path) -> None:
+    with running(place) as dev:
+        made = customers(
+            place, "keys", "create", "--workspace", "acme", "--scope", "customers:read"
+        )
+        acme = {"X-Api-Key": made.stdout.strip()}
+        listed = dev.api.get("/customers", headers=acme)
+        refused = dev.api.post("/customers", headers=acme, json={"email": "jane@example.com"})
+        doctor = customers(place, "doctor")
+
+    assert made.returncode == 0, made.stderr
+    assert (listed.status_code, refused.status_code) == (200, 403)
+    assert doctor.returncode == 0, doctor.stdout
+
+
+def test_it_uses_the_servers_it_is_told_to_use(place: Path) -> None:
+    with running_servers() as servers:
+        told = {
+            "CUSTOMERS_DATABASE_URL": servers.postgres.url,
+            "CUSTOMERS_NATS_URL": servers.nats.url,
+        }
+        with running(place, "--ephemeral", **told) as dev:
+            dev.api.post("/customers", json={"email": "jane@example.com"})
+            listed = dev.api.get("/customers").json()["data"]
+            dev.stop()
+
+        with psycopg.connect(servers.postgres.url) as connection:
+            head = connection.execute("SELECT max(position) FROM log.events").fetchone()
+
+    assert (dev.pids["postgres"], dev.pids["nats"]) == (None, None)
+    assert dev.said["database_url"] == told["CUSTOMERS_DATABASE_URL"]
+    assert len(listed) == 1
+    assert head == (1,)

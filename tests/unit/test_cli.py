@@ -1,0 +1,168 @@
+"""What the command line answers before any server is asked."""
+
+import base64
+import logging
+import os
+from collections.abc import Callable, Generator
+from pathlib import Path
+
+import click
+import psycopg
+import pytest
+import structlog
+from click.testing import CliRunner, Result
+
+from runtime.cli import customers
+from runtime.cli_root import explain
+from runtime.failure import Failure
+from runtime.settings import SettingsError
+
+COMMANDS = ["dev", "migrate", "api", "relay", "projector", "keys", "workspaces", "status", "doctor"]
+KEY = f"test:{base64.b64encode(bytes(32)).decode()}"
+# Nothing listens on port 1.
+NOWHERE = {
+    "CUSTOMERS_DATABASE_URL": "postgresql://nobody@127.0.0.1:1/none",
+    "CUSTOMERS_NATS_URL": "nats://127.0.0.1:1",
+    "CUSTOMERS_MASTER_KEYS": KEY,
+}
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[..., Result]]:
+    """Runs a command in an empty folder, with no settings but the given ones."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    monkeypatch.chdir(tmp_path)
+    for name in list(os.environ):
+        if name.startswith("CUSTOMERS_"):
+            monkeypatch.delenv(name)
+
+    def invoke(*arguments: str, **environ: str) -> Result:
+        return CliRunner().invoke(customers, arguments, env=environ)
+
+    yield invoke
+    # A command may have pointed the log at a stream that is closed by now.
+    structlog.reset_defaults()
+    root.handlers[:], root.level = handlers, level
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_itself_with_an_example(
+    run: Callable[..., Result], command: str
+) -> None:
+    result = run(command, "--help")
+
+    assert result.exit_code == 0
+    assert f"Example: customers {command}" in result.output
+
+
+def test_every_command_is_listed(run: Callable[..., Result]) -> None:
+    output = run("--help").output
+
+    assert all(command in output for command in COMMANDS)
+
+
+@pytest.mark.parametrize("command", ["migrate", "status", "relay", "keys list"])
+def test_without_any_server_known_the_way_to_start_one_is_named(
+    run: Callable[..., Result], command: str
+) -> None:
+    result = run(*command.split())
+
+    assert result.exit_code == 1
+    assert "error: No database is known" in result.stderr
+    assert "customers dev" in result.stderr
+    assert "try: " in result.stderr
+
+
+@pytest.mark.parametrize("command", ["migrate", "keys list"])
+def test_a_database_that_does_not_answer_is_no_traceback(
+    run: Callable[..., Result], command: str
+) -> None:
+    result = run(*command.split(), **NOWHERE)
+
+    assert result.exit_code == 1
+    assert "onnection refused" in result.stderr
+    assert result.stderr.splitlines()[-1] == "try: customers doctor"
+
+
+def test_a_wrong_url_is_no_traceback(run: Callable[..., Result]) -> None:
+    result = run("migrate", CUSTOMERS_DATABASE_URL="not a url")
+
+    assert result.exit_code == 1
+    assert "error: CUSTOMERS_DATABASE_URL cannot be read" in result.stderr
+    assert "try: CUSTOMERS_DATABASE_URL=postgresql://" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["api", "relay", "projector"])
+def test_no_process_starts_without_a_master_key(run: Callable[..., Result], command: str) -> None:
+    result = run(command, **{**NOWHERE, "CUSTOMERS_MASTER_KEYS": ""})
+
+    assert result.exit_code == 1
+    assert "CUSTOMERS_MASTER_KEYS is not set" in result.stderr
+
+
+def test_status_says_what_is_down(run: Callable[..., Result]) -> None:
+    result = run("status", **NOWHERE)
+
+    assert result.exit_code == 1
+    assert "Postgres cannot be asked" in result.output
+    assert "NATS cannot be asked" in result.output
+
+
+def test_doctor_names_the_mend_of_what_is_wrong(run: Callable[..., Result]) -> None:
+    result = run("doctor", **NOWHERE)
+
+    assert result.exit_code == 1
+    assert "✗ Postgres: " in result.output
+    assert "try: start it, or correct CUSTOMERS_DATABASE_URL" in result.output
+
+
+def test_doctor_is_content_with_a_machine_that_can_run_dev(run: Callable[..., Result]) -> None:
+    result = run("doctor", CUSTOMERS_PORT="0")
+
+    assert result.exit_code == 0, result.output
+    assert "✓ Postgres programs" in result.output
+
+
+def test_a_folder_with_something_else_in_it_takes_no_data(
+    run: Callable[..., Result], tmp_path: Path
+) -> None:
+    (tmp_path / "precious").write_text("mine")
+
+    result = run("dev", "--data-dir", str(tmp_path), "--port", "0")
+
+    assert result.exit_code == 1
+    assert "holds something else already" in result.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["precious"]
+
+
+def test_ephemeral_and_a_data_folder_contradict_each_other(run: Callable[..., Result]) -> None:
+    assert run("dev", "--ephemeral", "--data-dir", "x").exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("error", "try_next"),
+    [
+        (Failure("why", "how"), "how"),
+        (SettingsError("CUSTOMERS_PORT"), "customers doctor"),
+        (psycopg.OperationalError("refused"), "customers doctor"),
+        (psycopg.errors.UndefinedTable("log.events"), "customers migrate"),
+        (OSError(98, "Address already in use"), "customers doctor"),
+    ],
+)
+def test_what_a_person_can_mend_comes_with_the_next_command(
+    error: Exception, try_next: str
+) -> None:
+    failure = explain(error)
+
+    assert failure is not None
+    assert failure.try_next == try_next
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), psycopg.errors.SyntaxError("x"), KeyError("x")])
+def test_a_fault_of_the_program_is_not_dressed_up(error: Exception) -> None:
+    assert explain(error) is None
+
+
+def test_the_root_is_a_click_group() -> None:
+    assert isinstance(customers, click.Group)

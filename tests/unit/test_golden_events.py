@@ -1,0 +1,80 @@
+"""Stored forms are for ever: a file per type and version, written once, never edited."""
+
+from pathlib import Path
+
+import msgspec
+import pytest
+from msgspec import Raw
+
+from events import codec
+from events.customer import (
+    EVENT_TYPES,
+    CustomerCreated,
+    CustomerData,
+    CustomerDeleted,
+    CustomerErased,
+    CustomerEvent,
+    CustomerRestored,
+    CustomerUpdated,
+    PreviousData,
+)
+from events.errors import UnknownEvent
+from events.upcasters import NEWEST_VERSION
+
+GOLDEN = Path(__file__).parent.parent / "golden" / "events"
+
+JANE = CustomerData(
+    email="jane@example.com",
+    phone="+15550001234",
+    first_name="Jane",
+    last_name="Doe",
+    company_name="Acme Corp",
+    external_id="cust-001",
+    tags=("vip",),
+    custom_fields={"account_type": Raw(b'"premium"'), "score": Raw(b"1.10")},
+    communication_preferences={"sms": True, "email": True, "voice": False},
+)
+EXAMPLES: dict[str, CustomerEvent] = {
+    "CustomerCreated": CustomerCreated(
+        customer=JANE, changed_fields=("email", "phone"), actor="clerk-7", reason="signed up"
+    ),
+    "CustomerUpdated": CustomerUpdated(
+        customer=JANE,
+        changed_fields=("first_name", "tags"),
+        previous=PreviousData(first_name=None, tags=()),
+    ),
+    "CustomerDeleted": CustomerDeleted(customer=JANE, actor="clerk-7", reason="asked to"),
+    "CustomerRestored": CustomerRestored(customer=JANE),
+    "CustomerErased": CustomerErased(positions=(3, 17)),
+}
+
+
+@pytest.mark.parametrize("event_type", EVENT_TYPES)
+def test_the_newest_version_encodes_to_its_golden_file(event_type: str) -> None:
+    version = NEWEST_VERSION[event_type]
+    golden = (GOLDEN / f"{event_type}.v{version}.json").read_bytes()
+
+    assert msgspec.json.format(codec.encode(EXAMPLES[event_type]), indent=2) + b"\n" == golden
+
+
+@pytest.mark.parametrize(
+    ("event_type", "version"),
+    [
+        (name, version)
+        for name, newest in NEWEST_VERSION.items()
+        for version in range(1, newest + 1)
+    ],
+)
+def test_every_version_ever_stored_decodes_to_the_newest_form(
+    event_type: str, version: int
+) -> None:
+    golden = (GOLDEN / f"{event_type}.v{version}.json").read_bytes()
+
+    assert codec.decode(event_type, version, golden) == EXAMPLES[event_type]
+
+
+def test_an_event_from_the_future_is_named() -> None:
+    with pytest.raises(UnknownEvent, match=r"CustomerCreated of schema version 2"):
+        codec.decode("CustomerCreated", 2, b"{}")
+    with pytest.raises(UnknownEvent, match=r"CustomerRenamed of schema version 1"):
+        codec.decode("CustomerRenamed", 1, b"{}")

@@ -1,0 +1,104 @@
+"""The status that follows from what the servers tell."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from runtime.facts import DatabaseFacts, NatsFacts, Positions, Unknown
+from runtime.ids import new_id
+from runtime.lifecycle import Process
+from runtime.settings import Settings
+from runtime.status import Facts, Status, describe
+
+
+def a_process(kind: str, *, alive: bool = True) -> Process:
+    now = datetime.now(UTC)
+    return Process(new_id(), kind, 4711, "here", {}, now, now, alive)
+
+
+EVERYBODY = [a_process("api"), a_process("relay"), a_process("projector")]
+
+
+def a_database(
+    head: int = 7, checkpoint: int | None = 7, processes: list[Process] | None = None
+) -> DatabaseFacts:
+    return DatabaseFacts(
+        version="18.6",
+        version_number=180_006,
+        has_trigrams=True,
+        clock_skew_seconds=0.0,
+        applied=["runtime/0001"],
+        pending=[],
+        positions=Positions(
+            generation=1,
+            head=head,
+            checkpoint=checkpoint,
+            processes=EVERYBODY if processes is None else processes,
+        ),
+    )
+
+
+def status_of(
+    database: DatabaseFacts | Unknown, *, sequence: int | None = 7, head: int = 7
+) -> Status:
+    broker = NatsFacts(version="2.15.1", has_jetstream=True, last_sequence=sequence)
+    return describe(Settings(), None, Facts(database=database, nats=broker), head)
+
+
+def test_when_everybody_reached_the_head_all_is_well() -> None:
+    status = status_of(a_database())
+
+    assert status.problems == []
+    assert (status.log_head, status.stream_sequence, status.checkpoint) == (7, 7, 7)
+    assert status.lag_events == 0
+    assert status.pids == {
+        "api": 4711,
+        "relay": 4711,
+        "projector": 4711,
+        "postgres": None,
+        "nats": None,
+    }
+
+
+def test_a_new_service_without_any_event_is_well() -> None:
+    status = status_of(a_database(head=0, checkpoint=None), sequence=None, head=0)
+
+    assert status.problems == []
+    assert status.lag_events == 0
+
+
+def test_who_is_still_at_work_on_newer_events_is_well() -> None:
+    status = status_of(a_database(head=9, checkpoint=8), sequence=7, head=7)
+
+    assert status.problems == []
+    assert status.lag_events == 1
+
+
+@pytest.mark.parametrize(("checkpoint", "behind"), [(3, "4 events"), (None, "7 events")])
+def test_a_read_model_that_stands_still_is_a_problem(checkpoint: int | None, behind: str) -> None:
+    (problem,) = status_of(a_database(checkpoint=checkpoint)).problems
+
+    assert problem == f"The read model is {behind} behind the log."
+
+
+def test_a_stream_that_stands_still_is_a_problem() -> None:
+    (problem,) = status_of(a_database(), sequence=5).problems
+
+    assert problem == "The JetStream stream is 2 events behind the log."
+
+
+def test_a_process_that_fell_silent_counts_as_not_running() -> None:
+    processes = [a_process("api"), a_process("relay", alive=False), a_process("projector")]
+
+    status = status_of(a_database(processes=processes))
+
+    assert status.problems == ["No relay is running: start one with `customers relay`."]
+    assert [process.kind for process in status.processes] == ["api", "projector"]
+
+
+def test_a_database_that_cannot_be_asked_leaves_the_rest_unknown() -> None:
+    status = status_of(Unknown("connection refused"))
+
+    assert status.problems == ["Postgres cannot be asked: connection refused."]
+    assert (status.log_head, status.checkpoint, status.lag_events) == (None, None, None)
+    assert status.versions.nats == "2.15.1"
