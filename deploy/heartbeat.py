@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Health check of a relay or projector: has this container's said lately that all is well?
 
 `python heartbeat.py relay` exits 0 when it has; else it says why not and exits 1.

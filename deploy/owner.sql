@@ -1,7 +1,10 @@
 -- Run once, by the Postgres image, when its volume is new: the owner of the database is not a
 -- superuser. It may make roles, which the migrations and users.sql do.
 \set ON_ERROR_STOP on
-\if :{?secrets} \else \set secrets /run/secrets \endif
+\if :{?secrets}
+\else
+\set secrets /run/secrets
+\endif
 \set password `sed 's,.*://[^:]*:\([^@]*\)@.*,\1,' :secrets/customers_database_url`
 CREATE ROLE customers LOGIN CREATEROLE PASSWORD :'password';
 ALTER DATABASE customers OWNER TO customers;

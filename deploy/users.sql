@@ -1,7 +1,10 @@
 -- Run by the owner behind every `customers migrate`: a user to log in with for each process, with
 -- the password of its URL. A user has no rights itself, it may only take on the role of its kind.
 \set ON_ERROR_STOP on
-\if :{?secrets} \else \set secrets /run/secrets \endif
+\if :{?secrets}
+\else
+\set secrets /run/secrets
+\endif
 \set api_password `sed 's,.*://[^:]*:\([^@]*\)@.*,\1,' :secrets/api_database_url`
 \set relay_password `sed 's,.*://[^:]*:\([^@]*\)@.*,\1,' :secrets/relay_database_url`
 \set projector_password `sed 's,.*://[^:]*:\([^@]*\)@.*,\1,' :secrets/projector_database_url`

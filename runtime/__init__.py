@@ -1,1 +1,1 @@
-"""What every process needs: settings, connections, logs, keys, the HTTP frame. No business rule lives here."""
+"""What every process needs: settings, connections, logs, keys, the HTTP frame; no business rule."""

@@ -1,4 +1,4 @@
-"""Which servers a command talks to: those of the environment, or of the `customers dev` in this folder."""
+"""Which servers a command talks to: the environment's, or the `customers dev`'s in this folder."""
 
 import os
 from pathlib import Path

@@ -9,8 +9,9 @@ import re
 import sys
 import traceback
 from collections.abc import MutableMapping
+from contextlib import suppress
 from types import TracebackType
-from typing import cast
+from typing import TextIO, cast
 
 import msgspec
 import structlog
@@ -42,7 +43,7 @@ def configure_logging(settings: Settings, process: str) -> None:
             _render_text if is_text(settings) else _render_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(cast("TextIO", _Stderr())),
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=max(level, logging.INFO), force=True)
@@ -120,6 +121,18 @@ def _quoted(value: object) -> str:
     text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
     plain = text.isprintable() and not set(text) & set(' "=')
     return text if plain and text else msgspec.json.encode(text).decode()
+
+
+class _Stderr:
+    """Whoever reads stderr may go away; that is no reason to stop working."""
+
+    def write(self, text: str) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError, ValueError):
+            sys.stderr.flush()
 
 
 class _Forward(logging.Handler):

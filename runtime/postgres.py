@@ -67,7 +67,7 @@ def connect_as_owner(settings: Settings, name: str) -> Connection[TupleRow]:
 def make_pool(
     settings: Settings, role: Role, name: str
 ) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
-    """A closed pool of autocommit connections in the given role; open it inside the running loop."""
+    """A closed pool of autocommit connections in the role; open it inside the running loop."""
     return AsyncConnectionPool(
         _conninfo(settings, role, name, 30),
         kwargs={"autocommit": True, "prepare_threshold": _prepare_threshold(settings)},

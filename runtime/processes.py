@@ -3,8 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from pathlib import Path
-from typing import Final, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 import msgspec
 from litestar import Litestar, Router
@@ -18,12 +17,12 @@ from events.envelope import Position
 from events.keys import Keyring
 from events.log import PostgresLog
 from events.relay import Relay
+from projections.runner import ProjectorRunner
 from runtime.api_keys import Principal, lookup
 from runtime.key_ping import key_change_subject
 from runtime.lifecycle import Connecting, registered, stop_signals
-from runtime.migrate import apply_migrations, find_migrations
 from runtime.nats import NatsLine
-from runtime.postgres import Role, connect, connect_as_owner, make_pool
+from runtime.postgres import Role, connect, make_pool
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
 from runtime.web.frame import Frame
@@ -32,16 +31,6 @@ from runtime.web.server import serve
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[TupleRow]]
 Side: TypeAlias = Literal["command", "query", "both"]
-
-_ROOT: Final = Path(__file__).parent.parent
-_PACKAGES: Final = ("runtime", "events", "command_side", "projections")
-MIGRATION_FOLDERS: Final = tuple(_ROOT / package / "migrations" for package in _PACKAGES)
-
-
-def migrate(settings: Settings) -> list[str]:
-    """Bring the database to this version; the names of the migrations that were applied."""
-    with connect_as_owner(settings, "customers migrate") as connection:
-        return apply_migrations(connection, find_migrations(MIGRATION_FOLDERS))
 
 
 async def run_api(settings: Settings, side: Side, announce: Callable[[str], None]) -> None:
@@ -108,6 +97,34 @@ async def run_relay(settings: Settings) -> None:
     beats = registered(_connections(settings, Role.RELAY, "customers relay beat"), "relay", state)
     async with line.kept_up(), beats:
         await _run_until_told(relay.run())
+
+
+async def run_projector(settings: Settings) -> None:
+    """Keep the read model up to date until SIGTERM or SIGINT."""
+
+    def appended(position: bytes) -> None:
+        runner.appended(Position(int(position)))
+
+    async def ring(position: Position) -> None:
+        await line.ping(jetstream.projected_ping(settings.log_id), b"%d" % position)
+
+    line = NatsLine(
+        settings, "customers projector", hears={jetstream.appended_ping(settings.log_id): appended}
+    )
+    runner = ProjectorRunner(
+        lambda: connect(settings, Role.PROJECTOR, "customers projector"),
+        line.client,
+        Keyring(read_master_keys(settings)),
+        log_id=settings.log_id,
+        ring=ring,
+    )
+
+    def state() -> dict[str, object]:
+        return msgspec.to_builtins(runner.state)
+
+    connecting = _connections(settings, Role.PROJECTOR, "customers projector beat")
+    async with line.kept_up(), registered(connecting, "projector", state):
+        await _run_until_told(runner.run())
 
 
 def _connections(settings: Settings, role: Role, name: str) -> Connecting:

@@ -6,6 +6,7 @@ Apart from `processes`, because who only migrates or only asks must not load the
 from pathlib import Path
 from typing import Final
 
+from projections.editions import prepare_editions
 from runtime.migrate import apply_migrations, find_migrations
 from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
@@ -18,7 +19,8 @@ MIGRATION_FOLDERS: Final = tuple(_ROOT / package / "migrations" for package in _
 def migrate(settings: Settings) -> list[str]:
     """Bring the database to this version; the names of the migrations that were applied."""
     with connect_as_owner(settings, "customers migrate") as connection:
-        return apply_migrations(connection, find_migrations(MIGRATION_FOLDERS))
+        applied = apply_migrations(connection, find_migrations(MIGRATION_FOLDERS))
+        return applied + prepare_editions(connection)
 
 
 def migration_names() -> list[str]:

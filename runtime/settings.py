@@ -1,4 +1,4 @@
-"""All settings are environment variables named CUSTOMERS_…, each with a default fit for development."""
+"""All settings are environment variables named CUSTOMERS_…, with defaults for development."""
 
 import base64
 import binascii

@@ -10,6 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from signal import Signals
 from types import FrameType
 from typing import IO
@@ -199,7 +200,9 @@ class Supervisor:
     def _read_log(self, name: str, output: IO[bytes]) -> None:
         with output:
             for line in output:
-                self._on_log(name, line.decode(errors="replace").rstrip())
+                # Read on when nobody takes the lines any more: a full pipe would stop the child.
+                with suppress(OSError, ValueError):
+                    self._on_log(name, line.decode(errors="replace").rstrip())
 
 
 def _start_thread(target: Callable[..., None], *arguments: object) -> threading.Thread:

@@ -13,7 +13,7 @@ from psycopg.conninfo import make_conninfo
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from runtime.postgres import Role, connect, make_pool
-from runtime.processes import migrate
+from runtime.schema import migrate
 from runtime.settings import Settings, read_master_keys
 from tests.support.servers import Servers, chosen_kind, started
 

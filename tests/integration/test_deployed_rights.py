@@ -1,0 +1,286 @@
+"""What the files in deploy/ let each process do, tried on a Postgres and a NATS set up by them."""
+
+import asyncio
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from signal import SIGTERM
+from typing import Final
+
+import msgspec
+import nats
+import psycopg
+import pytest
+from msgspec import Struct
+from nats.aio.client import Client
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+from events.envelope import Position
+from events.jetstream import POSITION_HEADER, appended_ping, projected_ping, stream_config
+from events.relay import RelayState
+from events.subscriber import JetStreamSource
+from runtime import binaries, children
+from runtime.embedded import EmbeddedPostgres, make_folder
+from runtime.ids import new_id
+from runtime.key_ping import key_change_subject
+from runtime.postgres import Role, connect
+from runtime.schema import migrate
+from runtime.settings import Settings
+from tests.support.signals import until
+
+DEPLOY: Final = Path(__file__).parents[2] / "deploy"
+ROLES: Final = {"api": Role.API, "relay": Role.RELAY, "projector": Role.PROJECTOR}
+START: Final = Position(0)
+EVENT: Final = "customers.1.1.acme.00.created"
+
+
+@pytest.fixture(scope="module")
+def place() -> Generator[Path]:
+    """A folder with the secrets of one deployment."""
+    path = make_folder(Path(tempfile.mkdtemp(prefix="customers-test-")))
+    (path / "run").mkdir()
+    subprocess.run([DEPLOY / "make-secrets", path / "run/secrets"], check=True, capture_output=True)
+    yield path
+    shutil.rmtree(path, ignore_errors=True)
+
+
+@pytest.fixture(scope="module")
+def deployed_urls(place: Path) -> Generator[dict[str, str]]:
+    """The database URL of each user, on a Postgres that owner.sql and users.sql were run on."""
+    server = EmbeddedPostgres(place, password="secret", durable=False)
+    try:
+        server.launch()
+        server.wait_ready()
+        local = {
+            key: str(value)
+            for key, value in conninfo_to_dict(server.url).items()
+            if key in ("host", "port")
+        }
+        urls = {
+            user: make_conninfo(_read_secret(place, f"{user}_database_url"), **local)
+            for user in ("customers", *ROLES)
+        }
+        with psycopg.connect(server.url, autocommit=True) as connection:
+            connection.execute("CREATE DATABASE customers")
+        _psql(place, "owner.sql", make_conninfo(server.url, dbname="customers"))
+        migrate(Settings(database_url=urls["customers"]))
+        for _ in range(2):
+            _psql(place, "users.sql", urls["customers"])
+        yield urls
+    finally:
+        server.stop()
+        server.erase()
+
+
+def _read_secret(place: Path, name: str) -> str:
+    return (place / "run/secrets" / name).read_text(encoding="utf-8").strip()
+
+
+def _psql(place: Path, file: str, url: str) -> None:
+    folder = binaries.find_postgres("")
+    variable = f"--set=secrets={place}/run/secrets"
+    subprocess.run(
+        [folder / "psql", "--no-psqlrc", "--quiet", variable, f"--file={DEPLOY / file}", url],
+        check=True,
+    )
+
+
+@pytest.mark.parametrize("user", ROLES)
+async def test_the_user_of_a_process_can_become_its_role_and_no_other(
+    deployed_urls: dict[str, str], user: str
+) -> None:
+    settings = Settings(database_url=deployed_urls[user])
+    async with await connect(settings, ROLES[user], "test") as connection:
+        row = await (await connection.execute("SELECT current_user, session_user")).fetchone()
+        assert row == (ROLES[user].value, user)
+    for role in set(Role) - {ROLES[user]}:
+        with pytest.raises(psycopg.OperationalError, match="permission denied to set role"):
+            await connect(settings, role, "test")
+
+
+@pytest.mark.parametrize("user", ROLES)
+def test_the_user_of_a_process_has_no_rights_of_its_own(
+    deployed_urls: dict[str, str], user: str
+) -> None:
+    refused = (
+        "SELECT FROM log.events",
+        "SELECT FROM control.api_keys",
+        "SELECT pid FROM control.processes",
+        "SELECT log.current_generation(1)",
+        "CREATE TABLE public.mine ()",
+        "CREATE TEMPORARY TABLE mine ()",
+        "CREATE ROLE mine",
+    )
+    with psycopg.connect(deployed_urls[user], autocommit=True) as connection:
+        for statement in refused:
+            with pytest.raises(psycopg.errors.InsufficientPrivilege):
+                connection.execute(statement)
+
+
+def test_the_owner_is_no_superuser(deployed_urls: dict[str, str]) -> None:
+    with psycopg.connect(deployed_urls["customers"]) as connection:
+        row = connection.execute(
+            "SELECT rolsuper, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = session_user"
+        ).fetchone()
+    assert row == (False, False, False)
+
+
+@pytest.mark.parametrize("kind", ["relay", "projector"])
+def test_the_heartbeat_check_tells_silence_and_trouble_from_health(
+    deployed_urls: dict[str, str], kind: str
+) -> None:
+    url = deployed_urls[kind]
+    with psycopg.connect(deployed_urls["customers"], autocommit=True) as owner:
+        owner.execute("DELETE FROM control.processes")
+        assert "never been heard of" in _fault(kind, url)
+        process = new_id()
+        for state, expected in (
+            (RelayState(condition="standing by"), ""),
+            (RelayState(condition="stopped", words="foreign event"), "stopped: foreign event"),
+        ):
+            owner.execute(
+                "SELECT control.beat(%s, %s, 1, %s, %s)",
+                [process, kind, socket.gethostname(), msgspec.json.encode(state).decode()],
+            )
+            assert _fault(kind, url) == expected
+        owner.execute("UPDATE control.processes SET beat_at = now() - interval '11 seconds'")
+        assert "silent" in _fault(kind, url)
+    assert "Postgres cannot be asked" in _fault(kind, make_conninfo(url, password="wrong"))
+
+
+def _fault(kind: str, url: str) -> str:
+    checked = subprocess.run(
+        [sys.executable, DEPLOY / "heartbeat.py", kind],
+        env=os.environ | {"CUSTOMERS_DATABASE_URL": url},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (checked.returncode == 0) == (checked.stderr == "")
+    return checked.stderr.strip()
+
+
+class Ports(Struct, frozen=True):
+    """Where a NATS server says that it listens."""
+
+    nats: list[str]
+
+
+@pytest.fixture(scope="module")
+def nats_port(place: Path) -> Generator[int]:
+    """The port of a NATS that runs with nats.conf, on loopback and with its store in `place`."""
+    config = place / "etc/nats/customers.conf"
+    config.parent.mkdir(parents=True)
+    text = (DEPLOY / "nats.conf").read_text(encoding="utf-8")
+    assert text.count("store_dir: /data\n") == 1
+    config.write_text(text.replace("store_dir: /data\n", f"store_dir: {place}/js\n"))
+    command = [binaries.find_nats(""), "-c", config, "-a", "127.0.0.1", "-p", "-1", "-m", "-1"]
+    command += ["--ports_file_dir", place]
+    server = children.spawn(command, env={}, death_signal=SIGTERM)
+    try:
+        children.wait_until(lambda: any(place.glob("*.ports")), 30.0)
+        written = next(place.glob("*.ports")).read_bytes()
+        yield int(msgspec.json.decode(written, type=Ports).nats[0].rpartition(":")[2])
+    finally:
+        children.stop(server, (SIGTERM, 10.0))
+
+
+class Refusals:
+    """What a server refused a client."""
+
+    def __init__(self) -> None:
+        self.words: list[str] = []
+
+    async def note(self, error: Exception) -> None:
+        """The server refuses by telling, some time after the deed."""
+        self.words.append(str(error))
+
+
+@asynccontextmanager
+async def connected(place: Path, port: int, user: str) -> AsyncGenerator[tuple[Client, Refusals]]:
+    """A client with the rights of this user, and what it was refused so far."""
+    url = _read_secret(place, f"{user}_nats_url").replace("@nats:4222", f"@127.0.0.1:{port}")
+    refusals = Refusals()
+    client = await nats.connect(url, error_cb=refusals.note)
+    try:
+        yield client, refusals
+    finally:
+        await client.close()
+
+
+async def test_only_the_relay_publishes_events_and_the_projector_reads_them(
+    place: Path, nats_port: int
+) -> None:
+    async with (
+        connected(place, nats_port, "relay") as (relay, relay_refusals),
+        connected(place, nats_port, "projector") as (projector, projector_refusals),
+    ):
+        await relay.jetstream().add_stream(stream_config(1, 1, 1))
+        header = {POSITION_HEADER: "1", "Nats-Expected-Last-Sequence": "0"}
+        await relay.jetstream().publish(EVENT, b"{}", headers=header)
+        source = JetStreamSource(lambda: projector, 1, arrived=lambda: None)
+        source.follow(1, START)
+        reading = asyncio.create_task(source.run())
+        await until(lambda: source.has_some(START))
+        reading.cancel()
+        assert (relay_refusals.words, projector_refusals.words) == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("user", "subject"),
+    [
+        ("api", EVENT),
+        ("projector", EVENT),
+        ("operator", EVENT),
+        ("api", "$JS.API.STREAM.INFO.CUSTOMERS_1_1"),
+        ("api", projected_ping(1)),
+        ("projector", "$JS.API.STREAM.DELETE.CUSTOMERS_1_1"),
+        ("operator", "$JS.API.STREAM.PURGE.CUSTOMERS_1_1"),
+    ],
+)
+async def test_what_a_process_does_not_do_is_refused(
+    place: Path, nats_port: int, user: str, subject: str
+) -> None:
+    async with connected(place, nats_port, user) as (client, refusals):
+        await client.publish(subject, b"")
+        await client.flush()
+        await until(lambda: bool(refusals.words))
+        assert "permissions violation for publish" in refusals.words[0].lower()
+
+
+async def test_a_subscriber_of_events_that_nobody_named_is_refused(
+    place: Path, nats_port: int
+) -> None:
+    async with connected(place, nats_port, "api") as (client, refusals):
+        await client.subscribe("customers.>")
+        await client.flush()
+        await until(lambda: bool(refusals.words))
+        assert "permissions violation for subscription" in refusals.words[0].lower()
+
+
+@pytest.mark.parametrize(
+    ("rings", "subject", "hears"),
+    [
+        ("api", appended_ping(1), "relay"),
+        ("api", appended_ping(1), "projector"),
+        ("projector", projected_ping(1), "api"),
+        ("operator", key_change_subject(1), "api"),
+    ],
+)
+async def test_each_ping_reaches_whom_it_is_for(
+    place: Path, nats_port: int, rings: str, subject: str, hears: str
+) -> None:
+    async with (
+        connected(place, nats_port, rings) as (ringing, _),
+        connected(place, nats_port, hears) as (hearing, _),
+    ):
+        subscription = await hearing.subscribe(subject)
+        await hearing.flush()
+        await ringing.publish(subject, b"7")
+        assert (await subscription.next_msg(timeout=10)).data == b"7"
