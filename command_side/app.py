@@ -4,8 +4,6 @@ import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
 
-from litestar import Router
-from litestar.di import Provide
 from msgspec import Struct
 
 from command_side.appender import Appender
@@ -19,6 +17,7 @@ from events.append import AppendLog
 from events.envelope import Position
 from events.errors import LogUnavailable
 from events.keys import Keyring
+from runtime.web.frame import Part
 
 
 class CommandSide(Struct, frozen=True, kw_only=True):
@@ -28,16 +27,12 @@ class CommandSide(Struct, frozen=True, kw_only=True):
     commands: CommandHandler
     bulk: BulkHandler
 
-    def router(self) -> Router:
+    def part(self) -> Part:
         """The routes, with what they ask for and how they refuse."""
-        return Router(
-            "/",
-            route_handlers=ROUTES,
-            dependencies={
-                "commands": Provide(lambda: self.commands, sync_to_thread=False),
-                "bulk": Provide(lambda: self.bulk, sync_to_thread=False),
-            },
-            exception_handlers={Rejection: refuse, LogUnavailable: log_away},
+        return Part(
+            routes=ROUTES,
+            dependencies={"commands": self.commands, "bulk": self.bulk},
+            refusals={Rejection: refuse, LogUnavailable: log_away},
         )
 
 

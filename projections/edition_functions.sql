@@ -184,13 +184,13 @@ $$;
 
 -- How far this edition has come in a log, and whether it is still the one to read.
 CREATE FUNCTION edition_0.read_checkpoint(
-    p_log_id integer, OUT generation integer, OUT "position" bigint, OUT live boolean
+    p_log_id integer, OUT live boolean, OUT generation integer, OUT "position" bigint
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 BEGIN
+    SELECT e.live INTO live FROM projections.editions e WHERE e.schema_name = 'edition_0';
     SELECT k.generation, k.position INTO generation, "position"
       FROM edition_0.checkpoints k WHERE k.log_id = p_log_id;
-    SELECT e.live INTO live FROM projections.editions e WHERE e.schema_name = 'edition_0';
 END $$;
 
 -- Every read answers, beside its rows and in the same snapshot: whether this edition is still the

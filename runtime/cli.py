@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from runtime.cli_root import LazyGroup, RootGroup
+from runtime.cli_root import LazyGroup, RootGroup, explain
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -100,7 +100,7 @@ def api(
     )
     from runtime import processes
 
-    _run(with_parent, lambda: processes.run_api(settings, side, click.echo))
+    _run("api", with_parent, lambda: processes.run_api(settings, side, click.echo))
 
 
 @customers.command(epilog="Example: customers relay")
@@ -110,7 +110,7 @@ def relay(with_parent: bool) -> None:
     settings = _settings_of_process("relay")
     from runtime import processes
 
-    _run(with_parent, lambda: processes.run_relay(settings))
+    _run("relay", with_parent, lambda: processes.run_relay(settings))
 
 
 @customers.command(epilog="Example: customers projector")
@@ -120,7 +120,7 @@ def projector(with_parent: bool) -> None:
     settings = _settings_of_process("projector")
     from runtime import processes
 
-    _run(with_parent, lambda: processes.run_projector(settings))
+    _run("projector", with_parent, lambda: processes.run_projector(settings))
 
 
 def _settings_of_process(name: str) -> "Settings":
@@ -140,19 +140,34 @@ def _settings_of_process(name: str) -> "Settings":
     return settings
 
 
-def _run(with_parent: bool, start: Callable[[], Coroutine[object, object, None]]) -> None:
+def _run(
+    name: str, with_parent: bool, start: Callable[[], Coroutine[object, object, None]]
+) -> None:
+    import structlog
+
     if with_parent:
         from runtime.parent import wait_for_parent
 
         wait_for_parent()
+    try:
+        _run_to_the_end(start())
+    except Exception as error:
+        if explain(error) is None:
+            # A fault of ours: one line with the place, and none of the values in the message.
+            structlog.get_logger().exception(f"{name}.failed")
+            sys.exit(1)
+        raise
+
+
+def _run_to_the_end(work: Coroutine[object, object, None]) -> None:
     if sys.platform == "win32":
         import asyncio
 
-        asyncio.run(start())
+        asyncio.run(work)
     else:
         import uvloop
 
-        uvloop.run(start())
+        uvloop.run(work)
 
 
 @customers.command(epilog="Example: customers status --json | jq .lag_events")

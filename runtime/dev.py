@@ -143,8 +143,8 @@ class Development:
 
     def _prepare_database(self, settings: Settings) -> None:
         # Imported now, while our own processes load: the driver alone takes a fifth of a second.
-        from runtime.dev_keys import ensure_keys  # noqa: PLC0415
-        from runtime.schema import migrate  # noqa: PLC0415
+        from runtime.dev_keys import ensure_keys  # noqa: PLC0415 - see above
+        from runtime.schema import migrate  # noqa: PLC0415 - see above
 
         for name in migrate(settings):
             log.info("dev.migrated", migration=name)

@@ -109,7 +109,18 @@ def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
 
 
 def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return " ".join(f"{name}={_quoted(value)}" for name, value in _ordered(event).items())
+    rest = " ".join(
+        f"{name}={_quoted(value)}" for name, value in event.items() if name not in _FIRST_KEYS
+    )
+    # The time of day, to the millisecond: who reads along knows the date.
+    time = str(event["timestamp"])[11:23]
+    head = f"{text_prefix(event['process'])}{time} {event['level']:<7} {event['event']}"
+    return f"{head} {rest}".rstrip()
+
+
+def text_prefix(process: str) -> str:
+    """How a line for people begins: with the process it comes from."""
+    return f"{process:<9} │ "
 
 
 def _ordered(event: MutableMapping[str, object]) -> dict[str, object]:

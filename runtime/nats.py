@@ -37,7 +37,7 @@ class NatsLine:
         self._servers = settings.nats_url.split(",")
         self._credentials = settings.nats_credentials or None
         self._name = name
-        self._hears = dict(hears or {})
+        self._hears = hears or {}
         self._on_connected = on_connected
         self._client: Client | None = None
 

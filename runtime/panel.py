@@ -9,6 +9,8 @@ from rich.console import Console
 from rich.panel import Panel
 from rich.text import Text
 
+from runtime.logs import text_prefix
+
 API_PATH = "/api/v1/external"
 _COLOURS = {"api": "cyan", "relay": "magenta", "projector": "green"}
 _WARNING = "customers is running: for development, not for production"
@@ -29,8 +31,10 @@ def make_log_writer(console: Console, *, is_text: bool) -> Callable[[str, str], 
     """Writes a child's line to stderr: as it is for programs, behind its name for people."""
 
     def write_text(name: str, line: str) -> None:
-        prefix = Text(f"{name:<9} │ ", style=_COLOURS.get(name, "blue"))
-        console.print(prefix.append(line, style="default"), soft_wrap=True, highlight=False)
+        prefix = text_prefix(name)
+        text = Text(prefix, style=_COLOURS.get(name, "blue"))
+        text.append(line.removeprefix(prefix), style="default")
+        console.print(text, soft_wrap=True, highlight=False)
 
     def write_plain(_name: str, line: str) -> None:
         sys.stderr.write(f"{line}\n")

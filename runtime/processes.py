@@ -6,7 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import Literal, TypeAlias
 
 import msgspec
-from litestar import Litestar, Router
+from litestar import Litestar
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool
@@ -18,14 +18,15 @@ from events.keys import Keyring
 from events.log import PostgresLog
 from events.relay import Relay
 from projections.runner import ProjectorRunner
+from query_side.app import query_side
 from runtime.api_keys import Principal, lookup
 from runtime.key_ping import key_change_subject
 from runtime.lifecycle import Connecting, registered, stop_signals
-from runtime.nats import NatsLine
+from runtime.nats import Heard, NatsLine
 from runtime.postgres import Role, connect, make_pool
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
-from runtime.web.frame import Frame
+from runtime.web.frame import Frame, Part
 from runtime.web.health import Check, Probe
 from runtime.web.server import serve
 
@@ -51,10 +52,24 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
         def forget_keys(_: bytes) -> None:
             authentication.invalidate()
 
-        hears = {key_change_subject(settings.log_id): forget_keys}
+        hears: dict[str, Heard] = {key_change_subject(settings.log_id): forget_keys}
         line = NatsLine(settings, "customers api", hears=hears)
-        await stack.enter_async_context(line.kept_up())
-        routers: list[Router] = []
+        parts: list[Part] = []
+        if side != "command":
+            queries = await stack.enter_async_context(
+                query_side(
+                    pool,
+                    settings.log_id,
+                    wait_seconds=settings.read_wait,
+                    is_rung=lambda: line.connected,
+                )
+            )
+            parts.append(queries.part())
+
+            def projected(position: bytes) -> None:
+                queries.freshness.projected(Position(int(position)))
+
+            hears[jetstream.projected_ping(settings.log_id)] = projected
         if side != "query":
 
             async def ping_appended(position: Position) -> None:
@@ -68,11 +83,11 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
                     wait_seconds=settings.write_wait,
                 )
             )
-            routers.append(commands.router())
+            parts.append(commands.part())
+        await stack.enter_async_context(line.kept_up())
         await stack.enter_async_context(registered(pool.connection, "api", lambda: {"side": side}))
-        yield Litestar(
-            routers, plugins=[Frame(authentication, _checks(pool, line))], openapi_config=None
-        )
+        frame = Frame(authentication, _checks(pool, line), parts)
+        yield Litestar(plugins=[frame], openapi_config=None)
 
 
 async def run_relay(settings: Settings) -> None:

@@ -52,9 +52,6 @@ class Settings(Struct, frozen=True, kw_only=True):
     write_wait: Annotated[
         float, Meta(gt=0, le=300, description="Seconds a write waits for the log before 503.")
     ] = 10.0
-    receipt_days: Annotated[
-        int, Meta(ge=1, le=365, description="Days an Idempotency-Key is remembered.")
-    ] = 2
     stream_replicas: Annotated[
         Literal[1, 3, 5], Meta(description="Copies of the JetStream stream; 3 needs three servers.")
     ] = 1

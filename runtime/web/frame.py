@@ -1,11 +1,15 @@
 """Puts the frame around a Litestar app: keys, scopes, failures, the headers of every answer."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
+from litestar import Response
 from litestar.config.app import AppConfig
+from litestar.di import Provide
+from litestar.handlers import HTTPRouteHandler
 from litestar.plugins import InitPlugin
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
+from msgspec import Struct
 
 from runtime.web.authentication import Authentication, require_key, require_scope
 from runtime.web.headers import request_id
@@ -14,12 +18,26 @@ from runtime.web.json_body import BULK_LIMIT
 from runtime.web.problems import exception_handlers
 
 
-class Frame(InitPlugin):
-    """The plugin that every app of ours is made with: `Litestar(routes, plugins=[Frame(…)])`."""
+class Part(Struct, frozen=True, kw_only=True):
+    """What one side adds to an app: routes, what they ask for by name, how they refuse."""
 
-    def __init__(self, authentication: Authentication, checks: Sequence[Check] = ()) -> None:
+    routes: Sequence[HTTPRouteHandler]
+    dependencies: Mapping[str, object]
+    refusals: dict[int | type[Exception], Callable[..., Response[bytes]]]
+
+
+class Frame(InitPlugin):
+    """The plugin that every app of ours is made with: `Litestar(plugins=[Frame(…)])`."""
+
+    def __init__(
+        self,
+        authentication: Authentication,
+        checks: Sequence[Check] = (),
+        parts: Sequence[Part] = (),
+    ) -> None:
         self._authentication = authentication
         self._checks = checks
+        self._parts = parts
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add what the frame consists of to the app's own configuration."""
@@ -35,7 +53,16 @@ class Frame(InitPlugin):
             require_scope,
         ]
         app_config.route_handlers.extend(health_routes(self._checks))
+        for part in self._parts:
+            app_config.route_handlers.extend(part.routes)
+            app_config.exception_handlers.update(part.refusals)
+            for name, collaborator in part.dependencies.items():
+                app_config.dependencies[name] = _provide(collaborator)
         return app_config
+
+
+def _provide(collaborator: object) -> Provide:
+    return Provide(lambda: collaborator, sync_to_thread=False)
 
 
 def answer_options(app: ASGIApp) -> ASGIApp:

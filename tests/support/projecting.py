@@ -11,10 +11,9 @@ from events.keys import Keyring
 from events.log import LogReader
 from projections.checkpoint import find_live_edition, open_checkpoint
 from projections.customers import LogEvent
-from projections.editions import prepare_editions
 from projections.opening import open_events
 from projections.projector import Projector
-from runtime.postgres import Role, connect, connect_as_owner
+from runtime.postgres import Role, connect
 from runtime.settings import Settings
 
 
@@ -47,8 +46,6 @@ class Projecting:
 @asynccontextmanager
 async def projecting(settings: Settings, keyring: Keyring) -> AsyncGenerator[Projecting]:
     """A projector of the live edition in the role it has in production."""
-    with connect_as_owner(settings, "test editions") as owner:
-        prepare_editions(owner)
     async with await connect(settings, Role.PROJECTOR, "test projector") as connection:
         edition = await find_live_edition(connection)
         checkpoint = await open_checkpoint(connection, edition, settings.log_id)

@@ -43,14 +43,15 @@ def test_an_event_is_one_json_line_on_stderr(capsys: pytest.CaptureFixture[str])
 
 
 @pytest.mark.usefixtures("configured")
-def test_text_is_key_and_value_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_is_one_line_for_people(capsys: pytest.CaptureFixture[str]) -> None:
     configure_logging(Settings(log_format="text"), "api")
 
     structlog.get_logger().warning("api.slow", reason="two words\nand a line", names=["a", "b"])
 
     text = capsys.readouterr().err
     assert text.count("\n") == 1
-    assert r'event=api.slow reason="two words\nand a line" names="[\"a\",\"b\"]"' in text
+    assert text.startswith("api       │ ")
+    assert r'warning api.slow reason="two words\nand a line" names="[\"a\",\"b\"]"' in text
 
 
 @pytest.mark.usefixtures("configured")

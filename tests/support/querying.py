@@ -1,0 +1,53 @@
+"""The query side in this process, spoken to over HTTP without a socket."""
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import httpx
+from litestar import Litestar
+
+from query_side.app import QuerySide, query_side
+from runtime.api_keys import Principal, lookup
+from runtime.postgres import Role, make_pool
+from runtime.settings import Settings
+from runtime.web.authentication import Authentication
+from runtime.web.frame import Frame
+from tests.support.api import make_key
+
+
+class Reader:
+    """A client of the query side with the key of one workspace."""
+
+    def __init__(self, side: QuerySide, client: httpx.AsyncClient) -> None:
+        self.side = side
+        self.client = client
+
+
+@asynccontextmanager
+async def reading(
+    settings: Settings, workspace: str = "acme", *, is_rung: bool = False
+) -> AsyncGenerator[Reader]:
+    """A query side that nobody rings, and a client with a key of this workspace."""
+    async with (
+        make_pool(settings, Role.API, "test query side") as pool,
+        query_side(
+            pool, settings.log_id, wait_seconds=settings.read_wait, is_rung=lambda: is_rung
+        ) as side,
+    ):
+
+        async def find_key(key_hash: bytes) -> Principal | None:
+            async with pool.connection() as connection:
+                return await lookup(connection, key_hash)
+
+        app = Litestar(
+            [side.router()], plugins=[Frame(Authentication(find_key))], openapi_config=None
+        )
+        async with httpx.AsyncClient(
+            transport=httpx.ASGITransport(
+                app=app,  # pyright: ignore[reportArgumentType] - Litestar's scope is narrower
+                raise_app_exceptions=False,
+            ),
+            base_url="http://api/api/v1/external",
+            headers={"X-Api-Key": make_key(settings, workspace)},
+        ) as client:
+            yield Reader(side, client)
