@@ -37,7 +37,7 @@ from events.log import LogReader
 from events.reading import open_stored
 
 POLL_SECONDS: Final = 1.0
-PUBLISH_SECONDS: Final = 10.0
+PUBLISH_SECONDS: Final = 3.0
 # Each batch costs a few milliseconds however small it is: the fuller the last one was, the longer
 # the next one is gathered.
 GATHER_SECONDS_PER_EVENT: Final = 0.0005

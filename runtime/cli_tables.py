@@ -36,18 +36,19 @@ def print_status(found: Status) -> None:
         soft_wrap=True,
     )
     console.print(positions)
-    processes = Table("process", "pid", "host", "started", "last beat")
+    processes = Table("process", "pid", "host", "condition", "started", "last beat")
     for process in found.processes:
         processes.add_row(
             process.kind,
             str(process.pid),
             process.host,
+            str(process.state.get("condition", "running")),
             f"{process.started_at:%Y-%m-%d %H:%M:%S} UTC",
             f"{process.beat_at:%H:%M:%S} UTC",
         )
     for name in ("postgres", "nats"):
         if found.pids.get(name):
-            processes.add_row(name, str(found.pids[name]), "", "", "")
+            processes.add_row(name, str(found.pids[name]), "", "running", "", "")
     console.print(processes)
     for problem in found.problems:
         console.print(Text(f"✗ {problem}", style="red"), soft_wrap=True)

@@ -74,7 +74,7 @@ def make_pool(
         min_size=min(2, settings.pool_size),
         max_size=settings.pool_size,
         max_waiting=1000,
-        timeout=5.0,
+        timeout=2.0,
         reconnect_timeout=30.0,
         max_lifetime=1200.0,
         open=False,

@@ -12,6 +12,8 @@ from runtime.lifecycle import Process
 from runtime.settings import Settings
 
 _KINDS = ("api", "relay", "projector")
+# Conditions of a relay or projector in which it does no work and should.
+_TROUBLED = ("stopped", "no connection")
 # Who is at work is behind for moments; who stands still is behind for good.
 _SETTLE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
@@ -83,7 +85,12 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
         lag_events=lag,
         pids=running.pids if running else _pids(alive),
         processes=alive,
-        problems=[*_faults(facts), *_absences(positions is not None, alive), *_lags(facts, head)],
+        problems=[
+            *_faults(facts),
+            *_absences(positions is not None, alive),
+            *_troubles(alive),
+            *_lags(facts, head),
+        ],
     )
 
 
@@ -120,6 +127,14 @@ def _absences(are_known: bool, alive: Sequence[Process]) -> Iterator[str]:
     for kind in _KINDS if are_known else ():
         if kind not in kinds:
             yield f"No {kind} is running: start one with `customers {kind}`."
+
+
+def _troubles(alive: Sequence[Process]) -> Iterator[str]:
+    """What processes say of themselves; a beat may be two seconds old."""
+    for process in alive:
+        condition, words = process.state.get("condition"), process.state.get("words")
+        if condition in _TROUBLED:
+            yield f"The {process.kind} (process {process.pid}): {condition}, {words}."
 
 
 def _lags(facts: Facts, head: int) -> Iterator[str]:

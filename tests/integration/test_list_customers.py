@@ -13,6 +13,7 @@ from events.customer import CustomerData, CustomerDeleted
 from events.envelope import CustomerId, WorkspaceId
 from events.keys import Keyring
 from events.log import PostgresLog
+from projections.editions import create_edition
 from runtime.ids import new_id
 from runtime.postgres import Role, connect_as_owner, make_pool
 from runtime.settings import Settings
@@ -256,11 +257,9 @@ async def test_the_refusal_names_the_limits(reader: Reader) -> None:
     assert body["message"] == "per_page must be from 1 to 100."
 
 
-@pytest.mark.parametrize("query", ["search=%FF", "tags=%C3%28", "\udcff"])
+@pytest.mark.parametrize("query", ["search=%FF", "tags=%C3%28"])
 async def test_a_query_string_that_is_not_utf8_is_refused(reader: Reader, query: str) -> None:
-    raw = query.encode(errors="surrogateescape")
-    url = reader.client.base_url.copy_with(raw_path=b"/api/v1/external/customers?" + raw)
-    answer = await reader.client.send(reader.client.build_request("GET", url))
+    answer = await reader.client.get(f"/customers?{query}")
     assert answer.status_code == 400
     assert answer.json()["message"] == "The query string is not UTF-8."
 
@@ -341,7 +340,8 @@ async def test_a_search_looks_at_every_field_and_ranks_what_it_finds(
         "+49 1555 000-9999": [phone],
         "0009999": [phone],
         "%_1": [phone],
-        "%25": [phone],
+        "%25": [],
+        "-%25_": [phone],
         "_": [],
         "a%25n": [],
         "\\": [],

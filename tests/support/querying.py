@@ -39,9 +39,8 @@ async def reading(
             async with pool.connection() as connection:
                 return await lookup(connection, key_hash)
 
-        app = Litestar(
-            [side.router()], plugins=[Frame(Authentication(find_key))], openapi_config=None
-        )
+        frame = Frame(Authentication(find_key), parts=[side.part()])
+        app = Litestar(plugins=[frame], openapi_config=None)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(
                 app=app,  # pyright: ignore[reportArgumentType] - Litestar's scope is narrower

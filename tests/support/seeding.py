@@ -8,7 +8,7 @@ INSERT INTO edition_1.customers (
     workspace_id, customer_id, version, position, created_at, updated_at, document, search_text,
     tag_keys, tag_spellings, external_id, email_key, phone, last_name_key, company_name_key)
 SELECT workspace, id, 1, n, moment, moment, convert_to(format('{"id":"%%s"}', id), 'UTF8'),
-       format(E'\n 1555%%1$s\t\n jane%%1$s\n doe\n jane%%1$s doe\n acme corp\n c%%1$s@example.com\n', n),
+       format(E'\n 1555%%1$s\t\n jane%%1$s\n doe\n jane%%1$s doe\n c%%1$s@example.com\n', n),
        ARRAY[workspace || '/' || tag], ARRAY[tag], 'cust-' || n, format('c%%s@example.com', n),
        '+1555' || n, 'doe', 'acme corp'
   FROM (SELECT %(workspace)s AS workspace, n, gen_random_uuid() AS id,

@@ -11,9 +11,9 @@ from runtime.settings import Settings
 from runtime.status import Facts, Status, describe
 
 
-def a_process(kind: str, *, alive: bool = True) -> Process:
+def a_process(kind: str, *, alive: bool = True, **state: object) -> Process:
     now = datetime.now(UTC)
-    return Process(new_id(), kind, 4711, "here", {}, now, now, alive)
+    return Process(new_id(), kind, 4711, "here", state, now, now, alive)
 
 
 EVERYBODY = [a_process("api"), a_process("relay"), a_process("projector")]
@@ -94,6 +94,15 @@ def test_a_process_that_fell_silent_counts_as_not_running() -> None:
 
     assert status.problems == ["No relay is running: start one with `customers relay`."]
     assert [process.kind for process in status.processes] == ["api", "projector"]
+
+
+def test_a_relay_that_stopped_says_why() -> None:
+    relay = a_process("relay", condition="stopped", words="the stream holds other events")
+    processes = [a_process("api"), relay, a_process("projector", condition="live", words="")]
+
+    status = status_of(a_database(processes=processes))
+
+    assert status.problems == ["The relay (process 4711): stopped, the stream holds other events."]
 
 
 def test_a_database_that_cannot_be_asked_leaves_the_rest_unknown() -> None:

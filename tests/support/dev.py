@@ -1,0 +1,102 @@
+"""A `customers dev` of its own for a test: real processes, spoken to over HTTP."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+CUSTOMERS = [sys.executable, "-m", "runtime.cli"]
+
+
+def clean_environment() -> dict[str, str]:
+    """Ours without settings of the service."""
+    return {name: text for name, text in os.environ.items() if not name.startswith("CUSTOMERS_")}
+
+
+def customers(place: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """A command that ends by itself."""
+    return subprocess.run(
+        [*CUSTOMERS, *arguments],
+        cwd=place,
+        env=clean_environment() | environ,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+class Dev:
+    """A running `customers dev --json` and what it said."""
+
+    def __init__(self, process: subprocess.Popen[str], line: str) -> None:
+        self.process = process
+        self.said = json.loads(line)
+        self.pids: dict[str, int] = self.said["pids"]
+        self.api = httpx.Client(
+            base_url=f"{self.said['url']}/api/v1/external",
+            headers={"X-Api-Key": self.said["api_key"]},
+            timeout=30,
+        )
+
+    def status(self) -> dict[str, Any]:
+        """What `customers status --json` says."""
+        ran = customers(
+            Path("/"),
+            "status",
+            "--json",
+            CUSTOMERS_DATABASE_URL=self.said["database_url"],
+            CUSTOMERS_NATS_URL=self.said["nats_url"],
+        )
+        return json.loads(ran.stdout)
+
+    def stop(self) -> tuple[int, str, str]:
+        """Ctrl-C: exit status, the rest of stdout, stderr."""
+        self.process.send_signal(signal.SIGINT)
+        rest, log = self.process.communicate()
+        return self.process.returncode, rest, log
+
+
+@contextmanager
+def a_place() -> Generator[Path]:
+    """A folder to work in that Postgres can reach, also when we are root."""
+    path = Path(tempfile.mkdtemp(prefix="customers-e2e-"))
+    path.chmod(0o711)
+    yield path
+    shutil.rmtree(path)
+
+
+@contextmanager
+def running_dev(*arguments: str, place: Path | None = None, **environ: str) -> Generator[Dev]:
+    """A `customers dev` that is ready, until the block ends."""
+    with tempfile.TemporaryFile("w+") as log:
+        process = subprocess.Popen(
+            [*CUSTOMERS, "dev", "--json", "--port", "0", *arguments],
+            cwd=place,
+            env=clean_environment() | environ,
+            stdout=subprocess.PIPE,
+            stderr=log,
+            text=True,
+        )
+        assert process.stdout
+        try:
+            line = process.stdout.readline()
+            if not line:
+                log.seek(0)
+                pytest.fail(log.read())
+            dev = Dev(process, line)
+            with dev.api:
+                yield dev
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGINT)
+            process.communicate()
