@@ -24,10 +24,10 @@ from runtime.key_ping import key_change_subject
 from runtime.lifecycle import Connecting, registered, stop_signals
 from runtime.nats import Heard, NatsLine
 from runtime.postgres import Role, connect, make_pool
+from runtime.readiness import readiness
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
 from runtime.web.frame import Frame, Part
-from runtime.web.health import Check, Probe
 from runtime.web.server import serve
 
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[TupleRow]]
@@ -86,7 +86,7 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
             parts.append(commands.part())
         await stack.enter_async_context(line.kept_up())
         await stack.enter_async_context(registered(pool.connection, "api", lambda: {"side": side}))
-        frame = Frame(authentication, _checks(pool, line), parts)
+        frame = Frame(authentication, readiness(pool, line, settings.log_id), parts)
         yield Litestar(plugins=[frame], openapi_config=None)
 
 
@@ -166,19 +166,3 @@ async def _run_until_told(work: Coroutine[object, object, None]) -> None:
 async def _find_key(pool: Pool, key_hash: bytes) -> Principal | None:
     async with pool.connection() as connection:
         return await lookup(connection, key_hash)
-
-
-def _checks(pool: Pool, line: NatsLine) -> list[Check]:
-    async def database() -> Probe:
-        async with pool.connection(timeout=2) as connection:
-            await connection.execute("SELECT 1")
-        return Probe(ok=True, words="answers")
-
-    async def nats() -> Probe:
-        words = "connected" if line.connected else "away: writes and reads go on, publishing waits"
-        return Probe(ok=line.connected, words=words)
-
-    return [
-        Check(name="database", probe=database, vital=True),
-        Check(name="nats", probe=nats),
-    ]

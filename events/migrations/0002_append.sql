@@ -243,20 +243,18 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
      WHERE r.workspace_id = p_workspace_id AND r.log_id = p_log_id AND r.key_hmac = p_key_hmac
 $$;
 
--- The newest position of one workspace, and the lineage it stands in.
-CREATE FUNCTION log.workspace_head(p_workspace_id text, p_log_id integer)
-RETURNS TABLE (generation integer, "position" bigint)
+-- The newest position of all: how far everybody else has to come.
+CREATE FUNCTION log.head_position(p_log_id integer) RETURNS bigint
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT log.current_generation(p_log_id),
-           coalesce((SELECT l.position FROM log.events l WHERE l.workspace_id = p_workspace_id
-                      ORDER BY l.workspace_sequence DESC LIMIT 1), 0)
+    SELECT coalesce((SELECT l.position FROM log.events l WHERE l.log_id = p_log_id
+                      ORDER BY l.position DESC LIMIT 1), 0)
 $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
 GRANT USAGE ON SCHEMA log TO customers_api, customers_relay, customers_projector;
 GRANT USAGE ON SCHEMA keyring TO customers_relay, customers_projector;
 GRANT EXECUTE ON FUNCTION log.append, log.read_newest, log.find_reservations, log.read_receipt,
-    log.workspace_head, log.current_generation TO customers_api;
+    log.head_position, log.current_generation TO customers_api;
 GRANT EXECUTE ON FUNCTION log.current_generation TO customers_relay, customers_projector;
 GRANT SELECT ON log.events, log.generations TO customers_relay, customers_projector;
 GRANT SELECT ON keyring.data_keys TO customers_relay, customers_projector;

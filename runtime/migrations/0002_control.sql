@@ -77,13 +77,24 @@ BEGIN ATOMIC
     DELETE FROM control.processes AS p WHERE p.process_id = process;
 END;
 
+-- What the newest process of a kind last said of itself, and how long ago.
+CREATE FUNCTION control.newest_process(wanted text)
+RETURNS TABLE (state jsonb, silent_seconds double precision)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+BEGIN ATOMIC
+    SELECT p.state, extract(epoch FROM clock_timestamp() - p.beat_at)::double precision
+    FROM control.processes AS p WHERE p.kind = wanted ORDER BY p.beat_at DESC LIMIT 1;
+END;
+
 REVOKE ALL ON FUNCTION
+    control.newest_process(text),
     control.find_api_key(bytea),
     control.beat(uuid, text, integer, text, jsonb),
     control.leave(uuid)
 FROM PUBLIC;
 GRANT USAGE ON SCHEMA control TO customers_api, customers_relay, customers_projector;
-GRANT EXECUTE ON FUNCTION control.find_api_key(bytea) TO customers_api;
+GRANT EXECUTE ON FUNCTION control.find_api_key(bytea), control.newest_process(text)
+TO customers_api;
 GRANT EXECUTE ON FUNCTION
     control.beat(uuid, text, integer, text, jsonb),
     control.leave(uuid)

@@ -52,7 +52,7 @@ def _containers() -> Generator[Servers]:
     # Imported here: only a run with containers needs a Docker client.
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - see above
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415 - see above
-    from testcontainers.postgres import PostgresContainer  # noqa: PLC0415 - see above
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see above
 
     postgres = PostgresContainer(POSTGRES_IMAGE, driver=None)
     nats = (

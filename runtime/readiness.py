@@ -1,0 +1,62 @@
+"""What an API process depends on, asked one by one for `/health/ready`."""
+
+from typing import Final
+
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+from psycopg_pool import AsyncConnectionPool
+
+from runtime.lifecycle import SILENT_SECONDS
+from runtime.nats import NatsLine
+from runtime.web.health import Check, Probe
+
+_POOL_SECONDS: Final = 1.5
+# Conditions in which a relay or projector does no work and should.
+_TROUBLED: Final = ("stopped", "no connection")
+
+# What the newest process of a kind says, and the head of the log it should have come to.
+_CONDITION: Final = """
+SELECT state, silent_seconds, log.head_position(%s::int4) FROM control.newest_process(%s)
+"""
+
+
+def readiness(
+    pool: AsyncConnectionPool[AsyncConnection[TupleRow]], line: NatsLine, log_id: int
+) -> list[Check]:
+    """Only the database is vital: without NATS, relay or projector the API still answers."""
+
+    async def database() -> Probe:
+        async with pool.connection(_POOL_SECONDS) as connection:
+            await connection.execute("SELECT 1")
+        return Probe(ok=True, words="answers")
+
+    async def nats() -> Probe:
+        words = "connected" if line.connected else "away: writes and reads go on, publishing waits"
+        return Probe(ok=line.connected, words=words)
+
+    async def process(kind: str) -> Probe:
+        async with pool.connection(_POOL_SECONDS) as connection:
+            cursor = await connection.execute(_CONDITION, [log_id, kind])
+            row = await cursor.fetchone()
+        return _judge(kind, row)
+
+    return [
+        Check(name="database", probe=database, vital=True),
+        Check(name="nats", probe=nats),
+        Check(name="relay", probe=lambda: process("relay")),
+        Check(name="projector", probe=lambda: process("projector")),
+    ]
+
+
+def _judge(kind: str, row: TupleRow | None) -> Probe:
+    if row is None or row[1] > SILENT_SECONDS:
+        return Probe(ok=False, words=f"none is running: start one with `customers {kind}`")
+    state, _, head = row
+    condition, words = str(state.get("condition")), str(state.get("words"))
+    if condition in _TROUBLED:
+        return Probe(ok=False, words=f"{condition}: {words}")
+    done = int(state.get("checkpoint", state.get("sequence", 0)))
+    # The state is up to two seconds old, so some lag says nothing.
+    return Probe(
+        ok=True, words=f"{condition}, {max(0, head - done)} events behind at its last beat"
+    )

@@ -1,0 +1,315 @@
+"""A projector keeps the read model up to date, whatever happens around it."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import asynccontextmanager, suppress
+
+import msgspec
+import nats.errors
+import psycopg
+import pytest
+from nats.aio.client import Client
+from psycopg import AsyncConnection, Connection
+from psycopg.rows import TupleRow
+
+from events.envelope import Position
+from events.keys import Keyring
+from events.log import LogReader, PostgresLog
+from projections.runner import ProjectorRunner
+from runtime.nats import NatsLine
+from runtime.postgres import Role, connect, connect_as_owner
+from runtime.settings import Settings
+from tests.support.builders import Writer
+from tests.support.signals import until
+from tests.support.stream import HandStream
+
+_CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
+
+
+class Running:
+    """A projector that runs, and what it has rung."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.rung: list[Position] = []
+        self._has_rung = asyncio.Event()
+        self.runner: ProjectorRunner
+
+    async def ring(self, position: Position) -> None:
+        """Take the runner's ping."""
+        self.rung.append(position)
+        self._has_rung.set()
+
+    async def reached(self, position: int) -> None:
+        """Return when the runner has rung this position."""
+        while not self.rung or self.rung[-1] < position:
+            self._has_rung.clear()
+            await self._has_rung.wait()
+
+
+def no_nats() -> Client:
+    raise nats.errors.ConnectionClosedError
+
+
+@asynccontextmanager
+async def running(
+    settings: Settings,
+    keyring: Keyring,
+    client: Callable[[], Client] = no_nats,
+    name: str = "test runner",
+) -> AsyncGenerator[Running]:
+    """A projector that runs while the block does."""
+    running_ = Running(name)
+
+    async def connecting() -> AsyncConnection[TupleRow]:
+        return await connect(settings, Role.PROJECTOR, name)
+
+    running_.runner = ProjectorRunner(
+        connecting, client, keyring, log_id=settings.log_id, ring=running_.ring
+    )
+    task = asyncio.create_task(running_.runner.run())
+    try:
+        yield running_
+    finally:
+        task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.fixture
+def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
+    """A connection that may look at and break everything."""
+    with connect_as_owner(settings, "test owner") as connection:
+        yield connection
+
+
+@pytest.fixture
+async def line(settings: Settings) -> AsyncGenerator[NatsLine]:
+    """A line to NATS that is up."""
+    connected = asyncio.Event()
+    line_ = NatsLine(settings, "test runner", on_connected=connected.set)
+    async with line_.kept_up():
+        await connected.wait()
+        yield line_
+
+
+@pytest.fixture
+def writer(keyring: Keyring) -> Writer:
+    """A writer in one workspace."""
+    return Writer(keyring)
+
+
+def count(owner: Connection[TupleRow]) -> int:
+    row = owner.execute("SELECT count(*) FROM edition_1.customers").fetchone()
+    assert row is not None
+    return row[0]
+
+
+async def test_what_the_log_holds_is_caught_up_with(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    owner: Connection[TupleRow],
+) -> None:
+    for _ in range(5):
+        await postgres_log.append([writer.creation() for _ in range(450)])
+    async with running(settings, keyring) as projector:
+        await projector.reached(2250)
+        await until(lambda: projector.runner.state.condition == "live")
+    assert count(owner) == 2250
+    assert projector.rung == [1000, 2000, 2250]
+
+
+@pytest.mark.parametrize("is_told", [True, False])
+async def test_without_nats_the_log_is_enough(
+    settings: Settings, keyring: Keyring, postgres_log: PostgresLog, writer: Writer, is_told: bool
+) -> None:
+    async with running(settings, keyring) as projector:
+        for position in range(1, 6):
+            await postgres_log.append([writer.creation()])
+            if is_told:
+                projector.runner.appended(Position(position))
+            await projector.reached(position)
+
+
+async def test_what_the_stream_delivers_is_applied(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    log_reader: LogReader,
+    writer: Writer,
+    line: NatsLine,
+    owner: Connection[TupleRow],
+) -> None:
+    stream = HandStream(line.client(), keyring, settings.log_id)
+    await stream.make()
+    async with running(settings, keyring, line.client) as projector:
+        for batch in range(10):
+            await postgres_log.append([writer.creation() for _ in range(20)])
+            await stream.publish(*await log_reader.read_after(Position(batch * 20), 20))
+            await projector.reached(batch * 20 + 20)
+    assert count(owner) == 200
+
+
+async def test_a_hole_in_the_stream_is_read_from_the_log(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    log_reader: LogReader,
+    writer: Writer,
+    line: NatsLine,
+    owner: Connection[TupleRow],
+) -> None:
+    stream = HandStream(line.client(), keyring, settings.log_id)
+    await stream.make()
+    await postgres_log.append([writer.creation() for _ in range(6)])
+    await stream.publish(*await log_reader.read_after(Position(0), 6))
+    await stream.delete(3)
+    async with running(settings, keyring, line.client) as projector:
+        await projector.reached(6)
+    assert count(owner) == 6
+
+
+async def test_what_the_log_does_not_have_is_never_applied(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    log_reader: LogReader,
+    writer: Writer,
+    line: NatsLine,
+    owner: Connection[TupleRow],
+) -> None:
+    stream = HandStream(line.client(), keyring, settings.log_id)
+    await stream.make()
+    await postgres_log.append([writer.creation() for _ in range(2)])
+    first, second = await log_reader.read_after(Position(0), 2)
+    phantom = msgspec.structs.replace(
+        second,
+        stored=msgspec.structs.replace(second.stored, position=Position(3), chain=bytes(32)),
+    )
+    async with running(settings, keyring, line.client) as projector:
+        await projector.reached(2)
+        await until(lambda: projector.runner.state.condition == "live")
+        await stream.publish(first, second, phantom)
+        await postgres_log.append([writer.creation() for _ in range(2)])
+        await projector.reached(4)
+    assert count(owner) == 4
+
+
+async def test_of_two_projectors_one_stands_by_and_takes_over(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    owner: Connection[TupleRow],
+) -> None:
+    async with running(settings, keyring, name="test second") as second:
+        async with running(settings, keyring, name="test first") as first:
+            position = 0
+            while "standing by" not in {
+                first.runner.state.condition,
+                second.runner.state.condition,
+            }:
+                await postgres_log.append([writer.creation()])
+                position += 1
+                first.runner.appended(Position(position))
+                second.runner.appended(Position(position))
+                await until(lambda: max([0, *first.rung, *second.rung]) >= position)  # noqa: B023
+            if first.runner.state.condition == "standing by":
+                first, second = second, first
+            assert sorted(first.rung + second.rung) == list(range(1, position + 1))
+            owner.execute(_CUT, [first.name])
+            await postgres_log.append([writer.creation()])
+            await until(lambda: max(first.rung + second.rung) > position)
+    assert count(owner) == position + 1
+
+
+async def test_a_lost_database_connection_is_made_again(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    owner: Connection[TupleRow],
+) -> None:
+    async with running(settings, keyring) as projector:
+        await postgres_log.append([writer.creation()])
+        await projector.reached(1)
+        owner.execute(_CUT, [projector.name])
+        await postgres_log.append([writer.creation()])
+        await projector.reached(2)
+    assert count(owner) == 2
+
+
+async def test_a_database_that_is_away_at_start_is_waited_for(
+    settings: Settings, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    is_there = asyncio.Event()
+
+    async def connecting() -> AsyncConnection[TupleRow]:
+        if not is_there.is_set():
+            raise psycopg.OperationalError("connection refused")
+        return await connect(settings, Role.PROJECTOR, "test runner")
+
+    running_ = Running("test runner")
+    runner = ProjectorRunner(
+        connecting, no_nats, keyring, log_id=settings.log_id, ring=running_.ring
+    )
+    task = asyncio.create_task(runner.run())
+    await postgres_log.append([writer.creation()])
+    await until(lambda: runner.state.condition == "no connection")
+    is_there.set()
+    await running_.reached(1)
+    task.cancel()
+
+
+async def test_a_missing_edition_is_waited_for_in_words(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    owner: Connection[TupleRow],
+) -> None:
+    owner.execute("UPDATE projections.editions SET live = false")
+    await postgres_log.append([writer.creation()])
+    async with running(settings, keyring) as projector:
+        await until(lambda: projector.runner.state.condition == "stopped")
+        assert "customers migrate" in projector.runner.state.words
+        owner.execute("UPDATE projections.editions SET live = true")
+        await projector.reached(1)
+
+
+async def test_a_newer_generation_is_followed(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    log_reader: LogReader,
+    writer: Writer,
+    line: NatsLine,
+    owner: Connection[TupleRow],
+) -> None:
+    await postgres_log.append([writer.creation()])
+    async with running(settings, keyring, line.client) as projector:
+        await projector.reached(1)
+        owner.execute("INSERT INTO log.generations VALUES (%s, 2, 1, 'test')", [settings.log_id])
+        await postgres_log.append([writer.creation()])
+        await projector.reached(2)
+    query = "SELECT generation, position FROM projections.checkpoints WHERE log_id = %s AND live"
+    assert owner.execute(query, [settings.log_id]).fetchone() == (2, 2)
+
+
+async def test_a_read_model_of_another_history_is_left_alone(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    owner: Connection[TupleRow],
+) -> None:
+    await postgres_log.append([writer.creation()])
+    async with running(settings, keyring) as projector:
+        await projector.reached(1)
+    owner.execute("UPDATE edition_1.checkpoints SET chain = 'deadbeef'")
+    async with running(settings, keyring) as projector:
+        await until(lambda: projector.runner.state.condition == "stopped")
+        assert "another history" in projector.runner.state.words
+    assert count(owner) == 1

@@ -1,0 +1,56 @@
+"""A JetStream stream filled by hand, as the relay fills it."""
+
+from nats.aio.client import Client
+
+from events.append import KeyedEvent
+from events.cloudevents import render_cloud_event
+from events.jetstream import (
+    CHAIN_HEADER,
+    DIGEST_HEADER,
+    POSITION_HEADER,
+    event_subject,
+    stream_config,
+    stream_name,
+)
+from events.keys import Keyring
+from events.reading import open_stored
+
+
+class HandStream:
+    """The stream of one log and generation."""
+
+    def __init__(self, client: Client, keyring: Keyring, log_id: int, generation: int = 1) -> None:
+        self._client = client
+        self._jetstream = client.jetstream()
+        self._keyring = keyring
+        self._log_id = log_id
+        self._generation = generation
+
+    async def make(self) -> None:
+        """Make the stream, empty."""
+        await self._jetstream.add_stream(stream_config(self._log_id, self._generation, 1))
+
+    async def drop(self) -> None:
+        """Delete the stream."""
+        await self._jetstream.delete_stream(stream_name(self._log_id, self._generation))
+
+    async def delete(self, sequence: int) -> None:
+        """Delete one message, which leaves a hole."""
+        await self._jetstream.delete_msg(stream_name(self._log_id, self._generation), sequence)
+
+    async def publish(self, *events: KeyedEvent) -> None:
+        """Publish events; the sequence of a message is what the stream makes it."""
+        for keyed in events:
+            event = keyed.stored
+            data = open_stored(self._keyring, keyed) or b"null"
+            subject = event_subject(
+                self._log_id, self._generation, event.workspace_id, event.stream_id, event.type
+            )
+            headers = {
+                POSITION_HEADER: str(event.position),
+                DIGEST_HEADER: event.digest.hex(),
+                CHAIN_HEADER: event.chain.hex(),
+            }
+            body = render_cloud_event(event, self._generation, data)
+            await self._client.publish(subject, body, headers=headers)
+        await self._client.flush()
