@@ -109,8 +109,7 @@ class MemoryLog:
         freed = {(free.external_id, free.stream_id) for free in group.frees}
         for take in group.takes:
             holder = self._holders.get((group.workspace_id, take.external_id))
-            if holder not in {None, take.stream_id} and (take.external_id, holder) not in freed:
-                assert holder is not None, "None was excluded"  # noqa: S101 - a type guard
+            if holder is not None and (take.external_id, holder) not in freed:
                 return KeyTaken(external_id=take.external_id, holder=holder)
         return None
 

@@ -194,7 +194,8 @@ BEGIN
 END $$;
 
 -- Every read answers, beside its rows and in the same snapshot: whether this edition is still the
--- one to read, how far it has come, and the newest position of the workspace.
+-- one to read, how far it has come, and the newest position of the workspace. None scans a table:
+-- a plan made while the tables were empty is kept for minutes.
 
 -- One customer; document is NULL when the workspace has none of this id.
 CREATE FUNCTION edition_0.get_customer(
@@ -202,7 +203,8 @@ CREATE FUNCTION edition_0.get_customer(
     OUT live boolean, OUT generation integer, OUT checkpoint bigint, OUT newest bigint,
     OUT parked boolean, OUT document bytea, OUT version integer
 )
-LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off AS $$
 BEGIN
     SELECT coalesce((SELECT e.live FROM projections.editions e
                       WHERE e.schema_name = 'edition_0'), false),
@@ -237,7 +239,7 @@ CREATE FUNCTION edition_0.list_customers(
     OUT parked boolean, OUT documents bytea, OUT total bigint, OUT total_is_bound boolean
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
-SET jit = off SET max_parallel_workers_per_gather = 0 AS $$
+SET enable_seqscan = off SET jit = off SET max_parallel_workers_per_gather = 0 AS $$
 DECLARE
     v_where text := 'c.workspace_id = $1';
     v_starts text := 'true';

@@ -28,7 +28,8 @@ from projections.projector import Projector
 from runtime.logs import harmless_message
 
 STANDBY_SECONDS: Final = 0.25
-RETRY_SECONDS: Final = 1.0
+RETRY_SECONDS_FIRST: Final = 0.1
+RETRY_SECONDS_MAX: Final = 2.0
 
 log = structlog.get_logger()
 
@@ -65,6 +66,7 @@ class ProjectorRunner:
         self._ring = ring
         self._edition = edition
         self._feed = Feed(client, keyring, log_id)
+        self._retry_seconds = RETRY_SECONDS_FIRST
         self.state = ProjectorState()
 
     def appended(self, position: Position) -> None:
@@ -95,7 +97,8 @@ class ProjectorRunner:
             if self.state.condition != "stopped":
                 log.exception("projector.stopped")
             self._note("stopped", f"{type(error).__name__}: {harmless_message(error)}")
-        await asyncio.sleep(RETRY_SECONDS)
+        await asyncio.sleep(self._retry_seconds)
+        self._retry_seconds = min(RETRY_SECONDS_MAX, 2 * self._retry_seconds)
 
     async def _project(self, connection: AsyncConnection[TupleRow]) -> None:
         edition = self._edition or await find_live_edition(connection)
@@ -113,6 +116,7 @@ class ProjectorRunner:
     ) -> None:
         match await projector.apply(events):
             case "applied":
+                self._retry_seconds = RETRY_SECONDS_FIRST
                 self._note(self.state.condition, checkpoint=projector.checkpoint.position)
                 await self._ring(projector.checkpoint.position)
             case "foreign":

@@ -104,7 +104,17 @@ BEGIN
             END IF;
         END IF;
 
-        IF outcome IS NULL AND g.event_count > 0 THEN
+        IF outcome IS NULL AND g.event_count = 1 THEN
+            -- The stream goes on exactly where the log has it, in the same workspace.
+            SELECT l.stream_version, l.workspace_id INTO known
+              FROM log.events l WHERE l.stream_id = p_stream_id[e1]
+             ORDER BY l.stream_version DESC LIMIT 1;
+            IF p_stream_version[e1] <> coalesce(known.stream_version, 0) + 1
+               OR known.workspace_id <> g.workspace_id
+            THEN
+                outcome := 'version_conflict'; stream_id := p_stream_id[e1];
+            END IF;
+        ELSIF outcome IS NULL AND g.event_count > 1 THEN
             -- Every stream of the group goes on exactly where the log has it, in the same workspace.
             SELECT s.stream_id INTO stream_id
               FROM (SELECT u.stream_id, min(u.stream_version) AS first, max(u.stream_version) AS last,
@@ -123,22 +133,20 @@ BEGIN
             END IF;
         END IF;
 
-        IF outcome IS NULL AND g.take_count > 0 THEN
-            SELECT t.external_id, held.holder INTO known
-              FROM unnest(p_take_external_id[t1:t2], p_take_stream_id[t1:t2]) AS t (external_id, stream_id)
-             CROSS JOIN LATERAL (
-                    SELECT r.stream_id FROM log.reservations r
-                     WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id
-                       AND r.external_id = t.external_id LIMIT 1) AS held (holder)
-             WHERE held.holder <> t.stream_id
-               AND NOT EXISTS (
-                    SELECT FROM unnest(p_free_external_id[f1:f2], p_free_stream_id[f1:f2]) AS f (external_id, stream_id)
-                     WHERE f.external_id = t.external_id AND f.stream_id = held.holder)
-             LIMIT 1;
-            IF FOUND THEN
-                outcome := 'key_taken'; external_id := known.external_id; stream_id := known.holder;
+        FOR i IN t1 .. t2 LOOP
+            EXIT WHEN outcome IS NOT NULL;
+            SELECT r.stream_id INTO known FROM log.reservations r
+             WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id
+               AND r.external_id = p_take_external_id[i];
+            IF FOUND AND NOT EXISTS (
+                SELECT FROM generate_series(f1, f2) AS f (i)
+                 WHERE p_free_external_id[f.i] = p_take_external_id[i]
+                   AND p_free_stream_id[f.i] = known.stream_id)
+            THEN
+                outcome := 'key_taken';
+                external_id := p_take_external_id[i]; stream_id := known.stream_id;
             END IF;
-        END IF;
+        END LOOP;
 
         IF outcome IS NOT NULL THEN
             MOVE FORWARD (g.event_count) FROM new_events;
@@ -146,24 +154,19 @@ BEGIN
             CONTINUE;
         END IF;
 
-        IF g.key_count > 0 THEN
+        FOR i IN k1 .. k2 LOOP
             INSERT INTO keyring.data_keys (data_key_id, workspace_id, stream_id, master_key_id, wrapped)
-            SELECT k.id, g.workspace_id, k.stream_id, k.master_id, k.wrapped
-              FROM unnest(p_key_id[k1:k2], p_key_stream_id[k1:k2], p_key_master_id[k1:k2], p_key_wrapped[k1:k2])
-                AS k (id, stream_id, master_id, wrapped);
-        END IF;
+            VALUES (p_key_id[i], g.workspace_id, p_key_stream_id[i], p_key_master_id[i], p_key_wrapped[i]);
+        END LOOP;
         FOR i IN f1 .. f2 LOOP
             DELETE FROM log.reservations r
              WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id
                AND r.external_id = p_free_external_id[i] AND r.stream_id = p_free_stream_id[i];
         END LOOP;
-        IF g.take_count > 0 THEN
+        FOR i IN t1 .. t2 LOOP
             INSERT INTO log.reservations (log_id, workspace_id, external_id, stream_id)
-            SELECT p_log_id, g.workspace_id, t.external_id, t.stream_id
-              FROM unnest(p_take_external_id[t1:t2], p_take_stream_id[t1:t2]) AS t (external_id, stream_id)
-            ON CONFLICT (log_id, workspace_id, external_id) DO UPDATE SET stream_id = excluded.stream_id
-             WHERE reservations.stream_id = excluded.stream_id;
-        END IF;
+            VALUES (p_log_id, g.workspace_id, p_take_external_id[i], p_take_stream_id[i]);
+        END LOOP;
 
         IF g.event_count > 0 THEN
             first_position := v_position + 1;

@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import nats
@@ -98,44 +99,55 @@ def running(place: Path, *arguments: str, **environ: str) -> Generator[Dev]:
             process.communicate()
 
 
-def test_it_says_in_one_line_all_a_script_needs(place: Path) -> None:
+class Shared(NamedTuple):
+    """The one `customers dev` of the tests that leave it running, and its folder."""
+
+    dev: Dev
+    place: Path
+
+
+@pytest.fixture(scope="module")
+def shared() -> Generator[Shared]:
+    """Started once, kept in the folder it works in."""
+    path = Path(tempfile.mkdtemp(prefix="customers-e2e-"))
+    path.chmod(0o711)
+    with running(path) as dev:
+        yield Shared(dev, path)
+    shutil.rmtree(path)
+
+
+def test_it_says_in_one_line_all_a_script_needs_and_leaves_nothing_behind(place: Path) -> None:
     with running(place, "--ephemeral") as dev:
+        before = [children.identify(pid) for pid in dev.pids.values()]
         status, rest, _ = dev.stop()
+        after = [children.identify(pid) for pid in dev.pids.values()]
 
     assert list(dev.said) == MEMBERS
     assert list(dev.pids) == PROCESSES
     assert (status, rest) == (0, "")
     assert list(place.iterdir()) == []
+    assert all(before)
+    assert not any(after)
 
 
-def test_everything_it_started_ends_with_it(place: Path) -> None:
-    with running(place, "--ephemeral") as dev:
-        assert all(children.identify(pid) for pid in dev.pids.values())
-        dev.stop()
+def test_a_customer_made_is_found_at_once_but_not_in_the_sandbox(shared: Shared) -> None:
+    api, test_key = shared.dev.api, shared.dev.said["test_api_key"]
 
-        assert not any(children.identify(pid) for pid in dev.pids.values())
-
-
-def test_a_customer_made_is_found_at_once_but_not_in_the_sandbox(place: Path) -> None:
-    with running(place, "--ephemeral") as dev:
-        made = dev.api.post("/customers", json={"email": "jane@example.com", "firstName": "Jane"})
-        found = dev.api.get("/customers", params={"search": "jane"})
-        sandbox = dev.api.get("/customers", headers={"X-Api-Key": dev.said["test_api_key"]})
+    made = api.post("/customers", json={"email": "kim@example.com", "firstName": "Kim"})
+    found = api.get("/customers", params={"search": "kim"})
+    sandbox = api.get("/customers", headers={"X-Api-Key": test_key})
 
     assert made.status_code == 200
     assert [customer["id"] for customer in found.json()["data"]] == [made.json()["data"]["id"]]
     assert sandbox.json()["data"] == []
 
 
-async def test_its_servers_can_be_used_by_any_client(place: Path) -> None:
-    with running(place, "--ephemeral") as dev:
-        with psycopg.connect(dev.said["database_url"]) as connection:
-            row = connection.execute(
-                "SELECT rolsuper FROM pg_roles WHERE rolname = user"
-            ).fetchone()
-        client = await nats.connect(dev.said["nats_url"])
-        await client.jetstream().account_info()
-        await client.close()
+async def test_its_servers_can_be_used_by_any_client(shared: Shared) -> None:
+    with psycopg.connect(shared.dev.said["database_url"]) as connection:
+        row = connection.execute("SELECT rolsuper FROM pg_roles WHERE rolname = user").fetchone()
+    client = await nats.connect(shared.dev.said["nats_url"])
+    await client.jetstream().account_info()
+    await client.close()
 
     assert row == (True,)
 
@@ -163,12 +175,13 @@ def test_after_a_kill_the_next_start_has_the_same_data_keys_and_addresses(place:
 
 
 @pytest.mark.parametrize("name", PROCESSES)
-def test_a_child_that_dies_is_started_again(place: Path, name: str) -> None:
-    with running(place) as dev:
-        os.kill(dev.pids[name], signal.SIGKILL)
-        assert children.wait_until(lambda: written_pids(place)[name] != dev.pids[name], 20.0)
+def test_a_child_that_dies_is_started_again(shared: Shared, name: str) -> None:
+    pid = written_pids(shared.place)[name]
 
-        assert children.wait_until(lambda: makes_and_finds_a_customer(dev), 30.0)
+    os.kill(pid, signal.SIGKILL)
+
+    assert children.wait_until(lambda: written_pids(shared.place)[name] != pid, 20.0)
+    assert children.wait_until(lambda: makes_and_finds_a_customer(shared.dev), 30.0)
 
 
 def written_pids(place: Path) -> dict[str, int]:
@@ -188,12 +201,11 @@ def makes_and_finds_a_customer(dev: Dev) -> bool:
     return found.json()["data"][0]["id"] == made.json()["data"]["id"]
 
 
-def test_a_second_one_on_the_same_folder_is_refused_naming_the_first(place: Path) -> None:
-    with running(place) as dev:
-        second = customers(place, "dev", "--port", "0")
+def test_a_second_one_on_the_same_folder_is_refused_naming_the_first(shared: Shared) -> None:
+    second = customers(shared.place, "dev", "--port", "0")
 
     assert second.returncode == 1
-    assert f"as process {dev.process.pid}" in second.stderr
+    assert f"as process {shared.dev.process.pid}" in second.stderr
     assert "try: " in second.stderr
 
 
@@ -220,15 +232,13 @@ def test_seeded_customers_reach_stream_and_read_model(place: Path) -> None:
     assert found["pids"] == dev.pids
 
 
-def test_the_other_commands_find_it_by_the_folder(place: Path) -> None:
-    with running(place) as dev:
-        made = customers(
-            place, "keys", "create", "--workspace", "acme", "--scope", "customers:read"
-        )
-        acme = {"X-Api-Key": made.stdout.strip()}
-        listed = dev.api.get("/customers", headers=acme)
-        refused = dev.api.post("/customers", headers=acme, json={"email": "jane@example.com"})
-        doctor = customers(place, "doctor")
+def test_the_other_commands_find_it_by_the_folder(shared: Shared) -> None:
+    scope = ("--scope", "customers:read")
+    made = customers(shared.place, "keys", "create", "--workspace", "acme", *scope)
+    acme = {"X-Api-Key": made.stdout.strip()}
+    listed = shared.dev.api.get("/customers", headers=acme)
+    refused = shared.dev.api.post("/customers", headers=acme, json={"email": "jane@example.com"})
+    doctor = customers(shared.place, "doctor")
 
     assert made.returncode == 0, made.stderr
     assert (listed.status_code, refused.status_code) == (200, 403)

@@ -1,7 +1,7 @@
 """A projector keeps the read model up to date, whatever happens around it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -97,6 +97,14 @@ async def line(settings: Settings) -> AsyncGenerator[NatsLine]:
 def writer(keyring: Keyring) -> Writer:
     """A writer in one workspace."""
     return Writer(keyring)
+
+
+async def one_of(*happenings: Coroutine[object, object, None]) -> None:
+    """Return when one of them is over."""
+    tasks = [asyncio.create_task(happening) for happening in happenings]
+    await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+    for task in tasks:
+        task.cancel()
 
 
 def count(owner: Connection[TupleRow]) -> int:
@@ -204,24 +212,24 @@ async def test_of_two_projectors_one_stands_by_and_takes_over(
     writer: Writer,
     owner: Connection[TupleRow],
 ) -> None:
-    async with running(settings, keyring, name="test second") as second:
-        async with running(settings, keyring, name="test first") as first:
-            position = 0
-            while "standing by" not in {
-                first.runner.state.condition,
-                second.runner.state.condition,
-            }:
-                await postgres_log.append([writer.creation()])
-                position += 1
-                first.runner.appended(Position(position))
-                second.runner.appended(Position(position))
-                await until(lambda: max([0, *first.rung, *second.rung]) >= position)  # noqa: B023
-            if first.runner.state.condition == "standing by":
-                first, second = second, first
-            assert sorted(first.rung + second.rung) == list(range(1, position + 1))
-            owner.execute(_CUT, [first.name])
+    async with (
+        running(settings, keyring, name="test one") as one,
+        running(settings, keyring, name="test two") as two,
+    ):
+        position = 0
+        while "standing by" not in (one.runner.state.condition, two.runner.state.condition):
             await postgres_log.append([writer.creation()])
-            await until(lambda: max(first.rung + second.rung) > position)
+            position += 1
+            for projector in (one, two):
+                projector.runner.appended(Position(position))
+            await one_of(one.reached(position), two.reached(position))
+        assert sorted(one.rung + two.rung) == list(range(1, position + 1))
+
+        is_first_active = two.runner.state.condition == "standing by"
+        active, standby = (one, two) if is_first_active else (two, one)
+        owner.execute(_CUT, [active.name])
+        await postgres_log.append([writer.creation()])
+        await one_of(active.reached(position + 1), standby.reached(position + 1))
     assert count(owner) == position + 1
 
 

@@ -1,0 +1,213 @@
+"""The hot queries use their indexes, and look at no more rows than they must."""
+
+from collections.abc import Generator, Iterator
+
+import msgspec
+import psycopg
+import pytest
+from psycopg import Connection, sql
+from psycopg.conninfo import make_conninfo
+from psycopg.errors import Diagnostic
+from psycopg.rows import TupleRow
+
+from query_side.queries import ListQuery
+from runtime.text import search_patterns
+from tests.support.seeding import seed_customers
+from tests.support.servers import Servers
+
+ACME_CUSTOMERS = 30_000
+
+_AUTO_EXPLAIN = """
+LOAD 'auto_explain';
+SET auto_explain.log_min_duration = 0;
+SET auto_explain.log_nested_statements = on;
+SET auto_explain.log_analyze = on;
+SET auto_explain.log_timing = off;
+SET auto_explain.log_format = 'json';
+SET auto_explain.log_level = 'notice';
+"""
+
+
+class Plan(msgspec.Struct):
+    """A node of a plan, with what it did."""
+
+    node: str = msgspec.field(name="Node Type")
+    index: str | None = msgspec.field(name="Index Name", default=None)
+    relation: str | None = msgspec.field(name="Relation Name", default=None)
+    rows: float = msgspec.field(name="Actual Rows", default=0)
+    loops: float = msgspec.field(name="Actual Loops", default=0)
+    filtered: float = msgspec.field(name="Rows Removed by Filter", default=0)
+    rechecked: float = msgspec.field(name="Rows Removed by Index Recheck", default=0)
+    children: list["Plan"] = msgspec.field(name="Plans", default_factory=list)
+
+
+class _Explained(msgspec.Struct):
+    plan: Plan = msgspec.field(name="Plan")
+
+
+class Seeded:
+    """A big workspace, many small ones, and the plans of what is asked there."""
+
+    def __init__(self, connection: Connection[TupleRow]) -> None:
+        self._connection = connection
+        self._plans: list[Plan] = []
+        connection.add_notice_handler(self._note)
+
+    def _note(self, diagnostic: Diagnostic) -> None:
+        _, is_plan, text = (diagnostic.message_primary or "").partition("plan:\n")
+        if is_plan:
+            self._plans.append(msgspec.json.decode(text, type=_Explained).plan)
+
+    def customer(self, workspace: str) -> list[Plan]:
+        """The nodes of getting some customer."""
+        row = self._connection.execute(
+            "SELECT customer_id FROM edition_1.customers WHERE workspace_id = %s LIMIT 1",
+            [workspace],
+        ).fetchone()
+        assert row is not None
+        return self._ask("SELECT * FROM edition_1.get_customer(%s, %s, 1)", [workspace, *row])
+
+    def page(self, workspace: str, query: ListQuery) -> list[Plan]:
+        """The nodes of listing customers."""
+        search = query.search
+        patterns = [None] * 6 if search is None else msgspec.structs.astuple(search)
+        return self._ask(
+            """
+            SELECT * FROM edition_1.list_customers(%s, 1, %s::int8, %s::int4, %s::text[],
+                %s::text[], %s, %s, %s, %s, %s, %s)
+            """,
+            [
+                workspace,
+                query.offset,
+                query.limit,
+                ["\n".join(group) for group in query.tags_any],
+                list(query.tags_none),
+                *patterns,
+            ],
+        )
+
+    def _ask(self, query: str, parameters: list[object]) -> list[Plan]:
+        self._plans.clear()
+        self._connection.execute(sql.SQL(query), parameters)  # pyright: ignore[reportArgumentType] - our own text
+        return [node for plan in self._plans for node in _nodes(plan)]
+
+
+def _nodes(plan: Plan) -> Iterator[Plan]:
+    yield plan
+    for child in plan.children:
+        yield from _nodes(child)
+
+
+def indexes(nodes: list[Plan]) -> set[str]:
+    """The indexes that something was read from."""
+    return {node.index for node in nodes if node.index is not None and node.loops > 0}
+
+
+def rows_read(nodes: list[Plan]) -> float:
+    """The most rows that one node looked at in a table or an index."""
+    return max(
+        (node.rows + node.filtered + node.rechecked) * node.loops
+        for node in nodes
+        if node.index is not None or node.relation is not None
+    )
+
+
+def assert_no_scan(nodes: list[Plan]) -> None:
+    scanned = [node.relation for node in nodes if node.node == "Seq Scan" and node.loops > 0]
+    assert scanned == []
+
+
+@pytest.fixture(scope="module")
+def seeded(servers: Servers, template: str) -> Generator[Seeded]:
+    """30,000 customers of acme and 100 each of sixty others, in a database of this module's own."""
+    name = "test_query_plans"
+    with psycopg.connect(servers.database_url, autocommit=True) as owner:
+        owner.execute(
+            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
+                sql.Identifier(name), sql.Identifier(template)
+            )
+        )
+    url = make_conninfo(servers.database_url, dbname=name)
+    with psycopg.connect(url, autocommit=True) as connection:
+        seed_customers(connection, "acme", ACME_CUSTOMERS)
+        for number in range(60):
+            seed_customers(connection, f"small-{number}", 100)
+        connection.execute("VACUUM ANALYZE")
+        connection.execute(_AUTO_EXPLAIN)
+        yield Seeded(connection)
+    with psycopg.connect(servers.database_url, autocommit=True) as owner:
+        owner.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+
+
+def a_query(search: str = "", tags: tuple[tuple[str, ...], ...] = (), offset: int = 0) -> ListQuery:
+    return ListQuery(offset=offset, limit=20, tags_any=tags, search=search_patterns(search))
+
+
+@pytest.mark.parametrize("workspace", ["acme", "small-7"])
+def test_one_customer_is_one_look_into_the_primary_key(seeded: Seeded, workspace: str) -> None:
+    nodes = seeded.customer(workspace)
+    assert "customers_pkey" in indexes(nodes)
+    assert "events_workspace_id_workspace_sequence_key" in {node.index for node in nodes}
+    assert rows_read(nodes) == 1
+    assert_no_scan(nodes)
+
+
+@pytest.mark.parametrize("workspace", ["acme", "small-7"])
+def test_the_first_page_reads_no_more_than_itself(seeded: Seeded, workspace: str) -> None:
+    nodes = seeded.page(workspace, a_query())
+    assert indexes(nodes) >= {"customers_newest", "customers_pkey", "counts_pkey"}
+    assert rows_read(nodes) <= 20
+    assert_no_scan(nodes)
+
+
+def test_a_deep_page_is_counted_off_in_the_index_alone(seeded: Seeded) -> None:
+    nodes = seeded.page("acme", a_query(offset=20_000))
+    assert "Index Only Scan" in {node.node for node in nodes if node.index == "customers_newest"}
+    assert_no_scan(nodes)
+
+
+def test_a_rare_tag_is_found_by_its_index(seeded: Seeded) -> None:
+    nodes = seeded.page("acme", a_query(tags=(("acme/rare",),)))
+    assert "customers_tags" in indexes(nodes)
+    assert rows_read(nodes) <= 30
+    assert_no_scan(nodes)
+
+
+def test_a_common_tag_is_found_among_the_newest(seeded: Seeded) -> None:
+    nodes = seeded.page("acme", a_query(tags=(("acme/common",),)))
+    assert "customers_newest" in indexes(nodes)
+    assert rows_read(nodes) <= 25
+    assert_no_scan(nodes)
+
+
+@pytest.mark.parametrize(
+    "search", ["jane12345", "JANE12345 doe", "ane12345", "c12345@example", "+1555-12345"]
+)
+def test_a_search_for_few_is_found_by_trigrams(seeded: Seeded, search: str) -> None:
+    nodes = seeded.page("acme", a_query(search))
+    assert "customers_search" in indexes(nodes)
+    assert rows_read(nodes) <= 300
+    assert_no_scan(nodes)
+
+
+@pytest.mark.parametrize("search", ["zz", "zz doe", "z"])
+def test_a_word_of_one_or_two_characters_is_found_by_trigrams(seeded: Seeded, search: str) -> None:
+    nodes = seeded.page("acme", a_query(search))
+    assert "customers_search" in indexes(nodes)
+    assert rows_read(nodes) <= 10
+    assert_no_scan(nodes)
+
+
+def test_a_search_for_many_stops_behind_ten_thousand(seeded: Seeded) -> None:
+    nodes = seeded.page("acme", a_query("jane"))
+    assert rows_read(nodes) <= 10_001
+    assert_no_scan(nodes)
+
+
+@pytest.mark.parametrize("search", ["jane", "example.com", "jane77", "absent"])
+def test_a_search_never_looks_at_the_customers_of_other_workspaces(
+    seeded: Seeded, search: str
+) -> None:
+    nodes = seeded.page("small-7", a_query(search))
+    assert rows_read(nodes) <= 100
+    assert_no_scan(nodes)
