@@ -1,4 +1,4 @@
-# One image for every process: `docker build -t customers .`, then `customers api`, `relay`, `projector`, `migrate`.
+# One image for every process: `docker run customers api`, `relay`, `projector` or `migrate`.
 FROM python:3.12-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build

@@ -66,9 +66,8 @@ class JetStreamSource:
         self._asked = 0
         self._broken = False
         self._changed = asyncio.Event()
-        self._heard_at = 0.0
-        self.delivered_at = 0.0
-        """Event loop time of the newest message that was new to the reader."""
+        self.heard_at = 0.0
+        """Event loop time of the last sign of life of the stream, new to the reader or not."""
 
     def follow(self, generation: int, after: Position) -> None:
         """Deliver the events behind this position from now on."""
@@ -137,7 +136,7 @@ class JetStreamSource:
         inbox = client.new_inbox()
         subscription = await client.subscribe(inbox, cb=self._receive)
         request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}"
-        self._heard_at = asyncio.get_running_loop().time()
+        self.heard_at = asyncio.get_running_loop().time()
         try:
             while self._start is start and not self._is_lost(client, reconnects):
                 await self._keep_pulling(client, request, inbox)
@@ -158,7 +157,7 @@ class JetStreamSource:
             return
 
     def _is_lost(self, client: Client, reconnects: int) -> bool:
-        silent = asyncio.get_running_loop().time() - self._heard_at
+        silent = asyncio.get_running_loop().time() - self.heard_at
         return (
             self._broken
             or not client.is_connected
@@ -168,8 +167,7 @@ class JetStreamSource:
         )
 
     async def _receive(self, message: Msg) -> None:
-        loop_time = asyncio.get_running_loop().time()
-        self._heard_at = loop_time
+        self.heard_at = asyncio.get_running_loop().time()
         headers = message.headers or {}
         status = headers.get("Status")
         if status is not None and not message.reply:
@@ -181,7 +179,6 @@ class JetStreamSource:
         position = Position(int(headers.get(POSITION_HEADER, "0")))
         if position > self._seen:
             self._buffer.append((position, message))
-            self.delivered_at = loop_time
             self._arrived()
 
     def _receive_status(self, status: str, headers: dict[str, str]) -> None:

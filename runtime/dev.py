@@ -22,7 +22,7 @@ from runtime.logs import is_text
 from runtime.panel import Ready, make_log_writer, show_json, show_panel
 from runtime.ports import is_free
 from runtime.seed import seed_customers
-from runtime.settings import Settings
+from runtime.settings import Settings, read_master_keys
 from runtime.supervisor import Service, Supervisor
 
 # Who writes stops first; what the others need stops last.
@@ -46,6 +46,8 @@ def run_dev(settings: Settings, options: DevOptions) -> None:
             f"Port {options.port} of {settings.host} is taken by another program.",
             "customers dev --port 0, which takes a free one",
         )
+    if settings.master_keys:
+        read_master_keys(settings)
     with open_folder(options.folder) as folder:
         Development(settings, options, folder).run()
 
@@ -96,6 +98,7 @@ class Development:
                 settings.host, self._options.port, self._environment(settings), self._supervisor
             )
             own.start()
+            self._check_foreign_nats(settings)
             self._prepare_database(settings)
             own.release()
             own.wait_ready()
@@ -140,6 +143,18 @@ class Development:
         if not settings.master_keys:
             environment["CUSTOMERS_MASTER_KEYS_FILE"] = str(self._folder.master_keys_file)
         return environment
+
+    def _check_foreign_nats(self, settings: Settings) -> None:
+        if self._nats is not None:
+            return
+        from runtime.facts import Unknown, ask_nats  # noqa: PLC0415 - only where it is needed
+
+        answer = ask_nats(settings, f"CUSTOMERS_{settings.log_id}_1")
+        if isinstance(answer, Unknown):
+            raise Failure(
+                f"NATS, as CUSTOMERS_NATS_URL says where, cannot be used: {answer.reason}.",
+                "start it, or unset CUSTOMERS_NATS_URL: customers dev brings one",
+            )
 
     def _prepare_database(self, settings: Settings) -> None:
         # Imported now, while our own processes load: the driver alone takes a fifth of a second.

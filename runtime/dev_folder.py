@@ -94,7 +94,7 @@ class DevFolder:
             # Postgres and NATS end their own leftovers: they alone know how.
             if name in ("postgres", "nats") or children.identify(identity.pid) != identity:
                 continue
-            log.info("dev.leftover_ended", process=name, pid=identity.pid)
+            log.info("dev.leftover_ended", child=name, pid=identity.pid)
             children.end(identity, (signal.SIGTERM, 2.0), (signal.SIGKILL, 5.0))
         self.forget_running()
 

@@ -130,8 +130,8 @@ def _say_go(process: subprocess.Popen[bytes]) -> None:
     try:
         process.stdin.write(_GO)
         process.stdin.flush()
-    except BrokenPipeError:
-        # It ended already; the supervisor tells.
+    except (BrokenPipeError, ValueError):
+        # It ended already, and its pipe may be closed; the supervisor tells.
         return
 
 

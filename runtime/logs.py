@@ -47,6 +47,8 @@ def configure_logging(settings: Settings, process: str) -> None:
         cache_logger_on_first_use=True,
     )
     logging.basicConfig(handlers=[_Forward()], level=max(level, logging.INFO), force=True)
+    # It tells of every start and stop what our own lines tell as well.
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     # Its lines hold the query string, in which people search by name and address.
     logging.getLogger("uvicorn.access").disabled = True
 

@@ -61,12 +61,12 @@ def clean_environment() -> dict[str, str]:
     return {name: text for name, text in os.environ.items() if not name.startswith("CUSTOMERS_")}
 
 
-def customers(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def customers(place: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
     """A command that ends by itself."""
     return subprocess.run(
         [*CUSTOMERS, *arguments],
         cwd=place,
-        env=clean_environment(),
+        env=clean_environment() | environ,
         capture_output=True,
         text=True,
         check=False,
@@ -263,3 +263,22 @@ def test_it_uses_the_servers_it_is_told_to_use(place: Path) -> None:
     assert dev.said["database_url"] == told["CUSTOMERS_DATABASE_URL"]
     assert len(listed) == 1
     assert head == (1,)
+
+
+@pytest.mark.parametrize(
+    ("variable", "url", "said"),
+    [
+        ("CUSTOMERS_DATABASE_URL", "postgresql://me:word@127.0.0.1:1/none", "Postgres cannot be"),
+        ("CUSTOMERS_NATS_URL", "nats://me:word@127.0.0.1:1", "NATS, as CUSTOMERS_NATS_URL says"),
+    ],
+)
+def test_a_server_that_is_not_there_is_said_and_everything_else_ends(
+    place: Path, variable: str, url: str, said: str
+) -> None:
+    refused = customers(place, "dev", "--ephemeral", "--port", "0", **{variable: url})
+
+    assert refused.returncode == 1
+    assert refused.stdout == ""
+    assert f"error: {said}" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert "word" not in refused.stderr.replace("password", "")

@@ -50,11 +50,14 @@ def started(kind: Kind) -> Generator[Servers]:
 @contextmanager
 def _containers() -> Generator[Servers]:
     # Imported here: only a run with containers needs a Docker client.
+    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see above
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - see above
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415 - see above
-    from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see above
 
-    postgres = PostgresContainer(POSTGRES_IMAGE, driver=None)
+    # As fast as the embedded one: nothing has to outlive the run.
+    postgres = PostgresContainer(POSTGRES_IMAGE, driver=None).with_command(
+        "postgres -c fsync=off -c full_page_writes=off"
+    )
     nats = (
         DockerContainer(NATS_IMAGE)
         .with_command("--jetstream")

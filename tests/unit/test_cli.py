@@ -136,6 +136,25 @@ def test_a_folder_with_something_else_in_it_takes_no_data(
     assert [path.name for path in tmp_path.iterdir()] == ["precious"]
 
 
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("CUSTOMERS_MASTER_KEYS", "junk", "is not `id:base64 of 32 bytes`"),
+        ("CUSTOMERS_PG_BIN", "/absent", "No Postgres programs"),
+        ("CUSTOMERS_NATS_BIN", "/absent", "No nats-server program"),
+        ("CUSTOMERS_PORT", "http", "CUSTOMERS_PORT='http' cannot be used"),
+    ],
+)
+def test_dev_refuses_a_wrong_setting_before_it_starts_anything(
+    run: Callable[..., Result], variable: str, value: str, said: str
+) -> None:
+    result = run("dev", "--ephemeral", "--port", "0", **{variable: value})
+
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "try: " in result.stderr
+
+
 def test_ephemeral_and_a_data_folder_contradict_each_other(run: Callable[..., Result]) -> None:
     assert run("dev", "--ephemeral", "--data-dir", "x").exit_code == 2
 
