@@ -1,14 +1,12 @@
 """HTTP <-> commands; nothing is decided here."""
 
-from typing import Annotated, TypeAlias
-from uuid import UUID
+from typing import TypeAlias
 
 import msgspec
 from litestar import Request, Response, delete, post, put
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import PathParameter
 from msgspec import Struct
 
 from command_side.bulk import ROWS_MAX, BulkHandler, RowResult
@@ -18,15 +16,13 @@ from command_side.errors import InvalidFields
 from command_side.fields import errors_of_new, read_changes
 from command_side.handler import CommandHandler, Written
 from events.envelope import CustomerId, WorkspaceId
-from runtime.field_error import FieldError
 from runtime.web.authentication import principal_of
 from runtime.web.context import read_context
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.json_body import read_object, read_rows
-from runtime.web.problems import ApiError
+from runtime.web.paths import CustomerIdText, read_customer_id
 
 AnyRequest: TypeAlias = Request[object, object, State]
-CustomerIdText: TypeAlias = Annotated[str, PathParameter(description="UUID of a customer.")]
 
 _WRITE = {"scope": "customers:write"}
 
@@ -55,7 +51,7 @@ async def update_customer(
     request: AnyRequest, customer_id: CustomerIdText, commands: NamedDependency[CommandHandler]
 ) -> Response[bytes]:
     """Change the fields that are sent; the others stay."""
-    customer = read_customer_id(customer_id)
+    customer = CustomerId(read_customer_id(customer_id))
     reading = read_changes(await read_object(request))
     origin = _origin(request)
     if reading.errors:
@@ -69,7 +65,7 @@ async def delete_customer(
     request: AnyRequest, customer_id: CustomerIdText, commands: NamedDependency[CommandHandler]
 ) -> Response[bytes]:
     """Take the customer out of every answer; its history stays."""
-    customer = read_customer_id(customer_id)
+    customer = CustomerId(read_customer_id(customer_id))
     written = await commands.change(customer, DeleteCustomer(), _origin(request))
     return _answer(request, written, "Customer deleted successfully")
 
@@ -110,19 +106,6 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
     delete_customer,
     bulk_upsert_customers,
 )
-
-
-def read_customer_id(text: str) -> CustomerId:
-    """The id in a path; raises ApiError 400 when it is no UUID in its usual form."""
-    try:
-        customer_id = UUID(text)
-    except ValueError:
-        customer_id = None
-    if customer_id is None or str(customer_id) != text.lower():
-        words = "A customer's id is a UUID such as 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21."
-        error = FieldError(field="customer_id", error=words, code="invalid_id")
-        raise ApiError(400, "The id of the customer is malformed.", errors=[error])
-    return CustomerId(customer_id)
 
 
 def _origin(request: AnyRequest) -> Origin:

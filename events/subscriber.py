@@ -11,6 +11,7 @@ its position, and the log has it. So no message is acknowledged, and no loss is 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime
 from typing import Final
 
@@ -34,6 +35,7 @@ _PULL_SECONDS: Final = 30.0
 _HEARTBEAT_SECONDS: Final = 2.0
 _LOST_SECONDS: Final = 3 * _HEARTBEAT_SECONDS
 _RETRY_SECONDS: Final = 1.0
+_REQUEST_SECONDS: Final = 2.0
 _INACTIVE_SECONDS: Final = 30.0
 
 _decoder: Final = msgspec.json.Decoder(CloudEvent)
@@ -130,7 +132,8 @@ class JetStreamSource:
         stream = stream_name(self._log_id, start.generation)
         self._buffer.clear()
         self._asked, self._broken = 0, False
-        consumer = await client.jetstream().add_consumer(
+        jetstream = client.jetstream(timeout=_REQUEST_SECONDS)
+        consumer = await jetstream.add_consumer(
             stream, _consumer_config(Position(max(start.after, self._seen)))
         )
         inbox = client.new_inbox()
@@ -141,8 +144,10 @@ class JetStreamSource:
             while self._start is start and not self._is_lost(client, reconnects):
                 await self._keep_pulling(client, request, inbox)
         finally:
-            if client.is_connected:
+            # What cannot be tidied up now ends by itself when nobody pulls.
+            with suppress(nats.errors.Error, TimeoutError, OSError):
                 await subscription.unsubscribe()
+                await jetstream.delete_consumer(stream, consumer.name)
 
     async def _keep_pulling(self, client: Client, request: str, inbox: str) -> None:
         missing = _PULL_MESSAGES - self._asked

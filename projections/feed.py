@@ -54,7 +54,12 @@ class Feed:
 
     async def run(self) -> None:
         """Keep the stream delivering; runs until cancelled."""
-        await self._source.run()
+        while True:
+            try:
+                await self._source.run()
+            except Exception:
+                log.exception("projector.stream_failed")
+                await asyncio.sleep(_DISTRUST_SECONDS)
 
     def appended(self, position: Position) -> None:
         """Somebody says that the log has come to this position."""

@@ -44,10 +44,10 @@ class Freshness:
 
     async def wait_for(self, position: Position, seconds: float) -> bool:
         """Wait until the read model has come to a position; False when it did not in time."""
-        if self._position >= position:
-            return True
         if seconds <= 0:
             return False
+        if self._position >= position:
+            return True
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting[future] = position
         self._somebody_waits.set()

@@ -7,7 +7,7 @@ import psycopg
 from msgspec import Struct
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from events.envelope import CustomerId, Position, WorkspaceId
 from runtime.text import SearchPatterns
@@ -30,7 +30,7 @@ _MOVED: Final = (
     psycopg.errors.UndefinedFunction,
     psycopg.errors.UndefinedTable,
 )
-_RETRY_SECONDS: Final = 2.0
+_CONNECTION_SECONDS: Final = 2.0
 
 
 class NoReadModel(Exception):
@@ -180,16 +180,14 @@ class ReadModel:
         """The one row; a connection that broke while idle is no reason to fail."""
         try:
             return await self._fetch_once(query, parameters)
-        except psycopg.errors.QueryCanceled:
+        except (psycopg.errors.QueryCanceled, PoolTimeout, TooManyRequests):
             raise
         except psycopg.OperationalError:
             await self._pool.drain()
-        return await self._fetch_once(query, parameters, _RETRY_SECONDS)
+        return await self._fetch_once(query, parameters)
 
-    async def _fetch_once(
-        self, query: bytes, parameters: Sequence[object], wait_seconds: float | None = None
-    ) -> TupleRow | None:
-        async with self._pool.connection(wait_seconds) as connection:
+    async def _fetch_once(self, query: bytes, parameters: Sequence[object]) -> TupleRow | None:
+        async with self._pool.connection(_CONNECTION_SECONDS) as connection:
             cursor: psycopg.AsyncCursor[tuple[Any, ...]] = connection.cursor(binary=True)
             await cursor.execute(query, parameters)
             return await cursor.fetchone()

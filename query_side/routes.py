@@ -1,24 +1,21 @@
 """HTTP <-> questions; the answers are finished JSON and pass through as they are."""
 
-from typing import Annotated, TypeAlias
-from uuid import UUID
+from typing import TypeAlias
 
 from litestar import HttpMethod, Request, Response, route
 from litestar.datastructures import State
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from litestar.params import PathParameter
 
 from events.envelope import CustomerId, WorkspaceId
 from query_side.pages import ParameterReader, page_meta, read_list_request, read_parameters
 from query_side.reads import CustomerReads
-from runtime.field_error import FieldError
 from runtime.web.authentication import principal_of
 from runtime.web.envelope import BASE_PATH, success
+from runtime.web.paths import CustomerIdText, read_customer_id
 from runtime.web.problems import ApiError
 
 AnyRequest: TypeAlias = Request[object, object, State]
-CustomerIdText: TypeAlias = Annotated[str, PathParameter(description="UUID of a customer.")]
 
 _READ = {"scope": "customers:read"}
 _METHODS = [HttpMethod.GET, HttpMethod.HEAD]
@@ -46,7 +43,7 @@ async def get_customer(
 ) -> Response[bytes]:
     """Fetch a customer by UUID."""
     workspace_id = WorkspaceId(principal_of(request.scope).workspace_id)
-    wanted = _read_customer_id(customer_id)
+    wanted = CustomerId(read_customer_id(customer_id))
     reader = ParameterReader(read_parameters(request.scope["query_string"]))
     eventual = reader.eventual()
     reader.finish()
@@ -63,19 +60,6 @@ async def get_customer(
 
 
 ROUTES: tuple[HTTPRouteHandler, ...] = (list_customers, get_customer)
-
-
-def _read_customer_id(text: str) -> CustomerId:
-    """The id in a path; raises ApiError 400 when it is no UUID in its usual form."""
-    try:
-        customer_id = UUID(text)
-    except ValueError:
-        customer_id = None
-    if customer_id is None or str(customer_id) != text.lower():
-        words = "A customer's id is a UUID such as 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21."
-        error = FieldError(field="customer_id", error=words, code="invalid_id")
-        raise ApiError(400, "The id of the customer is malformed.", errors=[error])
-    return CustomerId(customer_id)
 
 
 def _age(is_stale: bool) -> dict[str, object]:

@@ -41,8 +41,8 @@ def dev(ephemeral: bool, data_dir: Path | None, port: int | None, as_json: bool,
 
     CUSTOMERS_DATABASE_URL and CUSTOMERS_NATS_URL make it use those servers instead of its own.
     """
-    from runtime.dev import DevOptions, run_dev
-    from runtime.dev_folder import DEFAULT_FOLDER
+    from runtime.dev.folder import DEFAULT_FOLDER
+    from runtime.dev.run import DevOptions, run_dev
     from runtime.logs import configure_logging
     from runtime.settings import read_settings
 
@@ -146,7 +146,7 @@ def _run(
     import structlog
 
     if with_parent:
-        from runtime.parent import wait_for_parent
+        from runtime.dev.parent import wait_for_parent
 
         wait_for_parent()
     try:

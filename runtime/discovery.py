@@ -1,7 +1,9 @@
 """Which servers a command talks to: the environment's, or the `customers dev`'s in this folder."""
 
+import fcntl
 import os
 from pathlib import Path
+from typing import BinaryIO
 
 import msgspec
 from msgspec import Struct
@@ -26,10 +28,19 @@ def find_running(run_file: Path = RUN_FILE) -> Running | None:
     """The `customers dev` that runs in this folder, or None."""
     try:
         running = msgspec.json.decode(run_file.read_bytes(), type=Running)
-        os.kill(running.dev_pid, 0)
+        with (run_file.parent / "lock").open("rb") as lock:
+            return running if _is_held(lock) else None
     except (OSError, msgspec.DecodeError):
         return None
-    return running
+
+
+def _is_held(lock: BinaryIO) -> bool:
+    # A process may be gone and its id another's by now; its lock cannot.
+    try:
+        fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    return False
 
 
 def find_settings() -> Settings:
@@ -37,8 +48,12 @@ def find_settings() -> Settings:
     environ = dict(os.environ)
     running = find_running()
     if running is not None:
-        environ.setdefault("CUSTOMERS_DATABASE_URL", running.database_url)
-        environ.setdefault("CUSTOMERS_NATS_URL", running.nats_url)
+        for variable, value in (
+            ("CUSTOMERS_DATABASE_URL", running.database_url),
+            ("CUSTOMERS_NATS_URL", running.nats_url),
+        ):
+            if f"{variable}_FILE" not in environ:
+                environ.setdefault(variable, value)
         if "CUSTOMERS_MASTER_KEYS" not in environ:
             environ.setdefault("CUSTOMERS_MASTER_KEYS_FILE", running.master_keys_file)
     settings = read_settings(environ)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from runtime import binaries
-from runtime.dev_folder import DEFAULT_FOLDER
+from runtime.dev.folder import DEFAULT_FOLDER
 from runtime.discovery import Running
+from runtime.embedded import binaries
+from runtime.embedded.ports import is_free
 from runtime.facts import DatabaseFacts, Unknown, ask_database, ask_nats
 from runtime.failure import Failure
-from runtime.ports import is_free
 from runtime.settings import Settings, SettingsError, read_master_keys
 
 _SKEW_SECONDS_MAX = 1.0

@@ -40,6 +40,7 @@ class NatsLine:
         self._hears = hears or {}
         self._on_connected = on_connected
         self._client: Client | None = None
+        self._stopping = False
 
     @property
     def connected(self) -> bool:
@@ -64,6 +65,7 @@ class NatsLine:
         try:
             yield
         finally:
+            self._stopping = True
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
@@ -91,7 +93,8 @@ class NatsLine:
             log.debug("nats.error", error=str(error) or type(error).__name__)
 
         async def on_disconnected() -> None:
-            log.warning("nats.disconnected")
+            if not self._stopping:
+                log.warning("nats.disconnected")
 
         async def on_reconnected() -> None:
             self._connected()

@@ -260,6 +260,16 @@ def test_the_image_holds_every_package_and_what_the_health_checks_run(
     assert "COPY deploy/heartbeat.py /opt/customers/heartbeat.py\n" in dockerfile
 
 
+def test_the_wheel_in_the_image_holds_every_package(project: Project) -> None:
+    tops = {package.partition(".")[0] for package in project.packages}
+    found = {
+        ".".join(file.parent.relative_to(ROOT).parts)
+        for top in tops
+        for file in (ROOT / top).rglob("__init__.py")
+    }
+    assert found == set(project.packages)
+
+
 def test_the_image_is_made_from_locked_packages_and_does_not_run_as_root(dockerfile: str) -> None:
     assert set(re.findall(r"^FROM (\S+)", dockerfile, flags=re.MULTILINE)) == {"python:3.12-slim"}
     installs = [line for line in dockerfile.splitlines() if " install " in line]

@@ -2,14 +2,9 @@
 
 import json
 import os
-import shutil
 import signal
 import socket
-import subprocess
-import sys
-import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,85 +13,20 @@ import nats
 import psycopg
 import pytest
 
-from runtime import children
-from runtime.embedded import running_servers
+from runtime.embedded import children, running_servers
+from tests.support.dev import Dev, a_place, customers, running_dev
 
 pytestmark = pytest.mark.timeout(180)
 
-CUSTOMERS = [sys.executable, "-m", "runtime.cli"]
 MEMBERS = ["url", "api_key", "test_api_key", "database_url", "nats_url", "pids"]
 PROCESSES = ["api", "relay", "projector", "postgres", "nats"]
 
 
 @pytest.fixture
 def place() -> Generator[Path]:
-    """A folder to work in that Postgres can reach, also when we are root."""
-    path = Path(tempfile.mkdtemp(prefix="customers-e2e-"))
-    path.chmod(0o711)
-    yield path
-    shutil.rmtree(path)
-
-
-class Dev:
-    """A running `customers dev --json` and what it said."""
-
-    def __init__(self, process: subprocess.Popen[str], line: str) -> None:
-        self.process = process
-        self.said = json.loads(line)
-        self.pids: dict[str, int] = self.said["pids"]
-        self.api = httpx.Client(
-            base_url=f"{self.said['url']}/api/v1/external",
-            headers={"X-Api-Key": self.said["api_key"]},
-        )
-
-    def stop(self) -> tuple[int, str, str]:
-        """Ctrl-C: exit status, the rest of stdout, stderr."""
-        self.process.send_signal(signal.SIGINT)
-        rest, log = self.process.communicate()
-        return self.process.returncode, rest, log
-
-
-def clean_environment() -> dict[str, str]:
-    """Ours without settings of the service."""
-    return {name: text for name, text in os.environ.items() if not name.startswith("CUSTOMERS_")}
-
-
-def customers(place: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """A command that ends by itself."""
-    return subprocess.run(
-        [*CUSTOMERS, *arguments],
-        cwd=place,
-        env=clean_environment() | environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-
-
-@contextmanager
-def running(place: Path, *arguments: str, **environ: str) -> Generator[Dev]:
-    """A `customers dev` that is ready, until the block ends."""
-    process = subprocess.Popen(
-        [*CUSTOMERS, "dev", "--json", "--port", "0", *arguments],
-        cwd=place,
-        env=clean_environment() | environ,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout
-    try:
-        line = process.stdout.readline()
-        if not line:
-            pytest.fail(process.communicate()[1])
-        dev = Dev(process, line)
-        with dev.api:
-            yield dev
-    finally:
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        if not process.stdout.closed:
-            process.communicate()
+    """A folder to work in."""
+    with a_place() as path:
+        yield path
 
 
 class Shared(NamedTuple):
@@ -109,17 +39,14 @@ class Shared(NamedTuple):
 @pytest.fixture(scope="module")
 def shared() -> Generator[Shared]:
     """Started once, kept in the folder it works in."""
-    path = Path(tempfile.mkdtemp(prefix="customers-e2e-"))
-    path.chmod(0o711)
-    with running(path) as dev:
+    with a_place() as path, running_dev(path) as dev:
         yield Shared(dev, path)
-    shutil.rmtree(path)
 
 
 def test_it_says_in_one_line_all_a_script_needs_and_leaves_nothing_behind(place: Path) -> None:
-    with running(place, "--ephemeral") as dev:
+    with running_dev(place, "--ephemeral") as dev:
         before = [children.identify(pid) for pid in dev.pids.values()]
-        status, rest, _ = dev.stop()
+        status, rest = dev.stop()
         after = [children.identify(pid) for pid in dev.pids.values()]
 
     assert list(dev.said) == MEMBERS
@@ -153,7 +80,7 @@ async def test_its_servers_can_be_used_by_any_client(shared: Shared) -> None:
 
 
 def test_two_ephemeral_ones_run_side_by_side(place: Path) -> None:
-    with running(place, "--ephemeral") as one, running(place, "--ephemeral") as other:
+    with running_dev(place, "--ephemeral") as one, running_dev(place, "--ephemeral") as other:
         one.api.post("/customers", json={"email": "jane@example.com"})
 
         assert len(one.api.get("/customers").json()["data"]) == 1
@@ -161,12 +88,12 @@ def test_two_ephemeral_ones_run_side_by_side(place: Path) -> None:
 
 
 def test_after_a_kill_the_next_start_has_the_same_data_keys_and_addresses(place: Path) -> None:
-    with running(place) as first:
+    with running_dev(place) as first:
         made = first.api.post("/customers", json={"email": "jane@example.com"}).json()["data"]
         first.process.kill()
         first.process.communicate()
 
-        with running(place) as second:
+        with running_dev(place) as second:
             found = second.api.get(f"/customers/{made['id']}").json()["data"]
 
     assert found == made
@@ -220,7 +147,7 @@ def test_a_taken_port_is_said_at_once_with_the_way_out(place: Path) -> None:
 
 
 def test_seeded_customers_reach_stream_and_read_model(place: Path) -> None:
-    with running(place, "--seed", "1200") as dev:
+    with running_dev(place, "--seed", "1200") as dev:
         total = dev.api.get("/customers").json()["meta"]["total"]
         status = customers(place, "status", "--json")
 
@@ -251,7 +178,7 @@ def test_it_uses_the_servers_it_is_told_to_use(place: Path) -> None:
             "CUSTOMERS_DATABASE_URL": servers.postgres.url,
             "CUSTOMERS_NATS_URL": servers.nats.url,
         }
-        with running(place, "--ephemeral", **told) as dev:
+        with running_dev(place, "--ephemeral", **told) as dev:
             dev.api.post("/customers", json={"email": "jane@example.com"})
             listed = dev.api.get("/customers").json()["data"]
             dev.stop()

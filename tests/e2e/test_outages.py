@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
-from tests.support.dev import Dev, running_dev
+from tests.support.dev import Dev, a_place, running_dev
 from tests.support.signals import until
 
 pytestmark = pytest.mark.timeout(180)
@@ -42,7 +42,7 @@ def listed(dev: Dev) -> list[str]:
 @pytest.fixture(scope="module")
 def dev() -> Generator[Dev]:
     """One running service for all these tests."""
-    with running_dev("--ephemeral") as started:
+    with a_place() as place, running_dev(place, "--ephemeral") as started:
         yield started
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.dev import clean_environment, running_dev
+from tests.support.dev import a_place, clean_environment, running_dev
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -22,7 +22,7 @@ def test_every_command_of_the_readme_works() -> None:
     assert [line.split("#")[0].strip() for line in start.splitlines()] == ["make run", "make test"]
     assert len(blocks) >= 5
 
-    with running_dev("--ephemeral") as dev:
+    with a_place() as place, running_dev(place, "--ephemeral") as dev:
         environment = clean_environment() | {
             "URL": f"{dev.said['url']}/api/v1/external",
             "KEY": dev.said["api_key"],

@@ -25,8 +25,7 @@ from events.envelope import Position
 from events.jetstream import POSITION_HEADER, appended_ping, projected_ping, stream_config
 from events.relay import RelayState
 from events.subscriber import JetStreamSource
-from runtime import binaries, children
-from runtime.embedded import EmbeddedPostgres, make_folder
+from runtime.embedded import EmbeddedPostgres, binaries, children, make_folder
 from runtime.ids import new_id
 from runtime.key_ping import key_change_subject
 from runtime.postgres import Role, connect

@@ -16,10 +16,9 @@ import psycopg
 import pytest
 from nats.aio.client import Client
 
-from runtime import binaries, children
-from runtime.embedded import EmbeddedNats, EmbeddedPostgres, make_folder
+from runtime.embedded import EmbeddedNats, EmbeddedPostgres, binaries, children, make_folder
+from runtime.embedded.ports import free_port, is_free
 from runtime.failure import Failure
-from runtime.ports import free_port, is_free
 
 needs_root = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root runs Postgres as somebody else"

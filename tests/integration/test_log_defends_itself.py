@@ -40,7 +40,7 @@ async def test_even_the_owner_cannot_change_the_log(
 ) -> None:
     async with await AsyncConnection.connect(database_url, autocommit=True) as owner:
         with pytest.raises(psycopg.errors.InsufficientPrivilege, match="append-only"):
-            await owner.execute(statement)  # pyright: ignore[reportArgumentType] - a literal above
+            await owner.execute(statement.encode())
 
 
 @pytest.mark.parametrize("role", list(Role))
@@ -60,7 +60,7 @@ async def test_no_process_has_the_right_to_change_the_log(
 ) -> None:
     async with await connect(settings, role, "test") as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await connection.execute(statement)  # pyright: ignore[reportArgumentType] - a literal above
+            await connection.execute(statement.encode())
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ async def test_the_api_reads_no_table_only_functions_that_name_the_workspace(
 ) -> None:
     async with await connect(settings, Role.API, "test") as connection:
         with pytest.raises(psycopg.errors.InsufficientPrivilege):
-            await connection.execute(f"SELECT * FROM {table}")  # pyright: ignore[reportArgumentType] # noqa: S608 - names above
+            await connection.execute(f"SELECT * FROM {table}".encode())  # noqa: S608 - names above
 
 
 async def test_appending_above_read_committed_is_refused(

@@ -9,6 +9,7 @@ import nats
 import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
 
 from events import jetstream
 from events.chain import first_bad_position
@@ -61,7 +62,7 @@ async def published(settings: Settings, client: Client, count: int) -> list[Msg]
     name = jetstream.stream_name(settings.log_id, 1)
 
     async def is_there() -> bool:
-        with suppress(nats.js.errors.NotFoundError):
+        with suppress(NotFoundError):
             return (await stream.stream_info(name)).state.last_seq >= count
         return False
 

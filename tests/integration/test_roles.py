@@ -14,7 +14,7 @@ from psycopg.conninfo import make_conninfo
 
 from runtime.embedded import EmbeddedPostgres, make_folder
 from runtime.postgres import Role, connect
-from runtime.processes import migrate
+from runtime.schema import migrate
 from runtime.settings import Settings
 
 DATABASES = 4

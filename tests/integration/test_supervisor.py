@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from runtime import children
+from runtime.dev.supervisor import Ended, Said, Service, Supervisor
+from runtime.embedded import children
 from runtime.failure import Failure
-from runtime.supervisor import Ended, Said, Service, Supervisor
 
 SAYS_AND_WAITS = "import sys; print('ready', flush=True); print('a line', file=sys.stderr); input()"
 STEPS = ((signal.SIGTERM, 5.0),)

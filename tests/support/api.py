@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any, cast
 
 import httpx
 
@@ -35,7 +36,7 @@ def make_key(settings: Settings, workspace: str = "acme", *scopes: str, test: bo
 async def running_api(settings: Settings, side: Side = "both") -> AsyncGenerator[httpx.AsyncClient]:
     """A client of an API in this process; each request still needs its key."""
     async with api_app(settings, side) as app:
-        transport = httpx.ASGITransport(app=app, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(app=cast(Any, app), raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://api") as client:
             yield client
 

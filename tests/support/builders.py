@@ -88,8 +88,9 @@ class Writer:
             ),
             takes=_reservations(takes),
             frees=_reservations(frees),
-            receipt=receipt
-            and NewReceipt(key_hmac=receipt, payload_hmac=b"payload", outcome=b'{"ids":[]}'),
+            receipt=NewReceipt(key_hmac=receipt, payload_hmac=b"payload", outcome=b'{"ids":[]}')
+            if receipt
+            else None,
         )
 
     def creation(self, external_id: str | None = None) -> Group:

@@ -59,11 +59,11 @@ class Dev:
         )
         return json.loads(ran.stdout)
 
-    def stop(self) -> tuple[int, str, str]:
-        """Ctrl-C: exit status, the rest of stdout, stderr."""
+    def stop(self) -> tuple[int, str]:
+        """Ctrl-C: exit status, and the rest of stdout."""
         self.process.send_signal(signal.SIGINT)
-        rest, log = self.process.communicate()
-        return self.process.returncode, rest, log
+        rest, _ = self.process.communicate()
+        return self.process.returncode, rest
 
 
 @contextmanager
@@ -76,7 +76,7 @@ def a_place() -> Generator[Path]:
 
 
 @contextmanager
-def running_dev(*arguments: str, place: Path | None = None, **environ: str) -> Generator[Dev]:
+def running_dev(place: Path, *arguments: str, **environ: str) -> Generator[Dev]:
     """A `customers dev` that is ready, until the block ends."""
     with tempfile.TemporaryFile("w+") as log:
         process = subprocess.Popen(
@@ -99,4 +99,5 @@ def running_dev(*arguments: str, place: Path | None = None, **environ: str) -> G
         finally:
             if process.poll() is None:
                 process.send_signal(signal.SIGINT)
-            process.communicate()
+            if not process.stdout.closed:
+                process.communicate()

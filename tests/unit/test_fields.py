@@ -15,7 +15,7 @@ def read(text: str) -> Reading:
     return read_changes(msgspec.json.decode(text.encode(), type=dict[str, Raw]))
 
 
-def code_of(text: str) -> list[tuple[str, str, str]]:
+def code_of(text: str) -> list[tuple[str, str, str | None]]:
     """Field, code and pointer of every error."""
     return [(error.field, error.code, error.pointer) for error in read(text).errors]
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from runtime.seed import make_customers
+from runtime.dev.seed import make_customers
 
 
 def test_the_same_seed_makes_the_same_people() -> None:

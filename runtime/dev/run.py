@@ -13,17 +13,17 @@ from msgspec import Struct
 from msgspec.structs import replace
 from rich.console import Console
 
-from runtime.dev_folder import DEFAULT_FOLDER, DevFolder, open_folder
-from runtime.dev_processes import NAMES, OwnProcesses
+from runtime.dev.children import NAMES, OwnProcesses
+from runtime.dev.folder import DEFAULT_FOLDER, DevFolder, open_folder
+from runtime.dev.panel import Ready, make_log_writer, show_json, show_panel
+from runtime.dev.seed import seed_customers
+from runtime.dev.supervisor import Service, Supervisor
 from runtime.discovery import Running
 from runtime.embedded import EmbeddedNats, EmbeddedPostgres
+from runtime.embedded.ports import is_free
 from runtime.failure import Failure
 from runtime.logs import is_text
-from runtime.panel import Ready, make_log_writer, show_json, show_panel
-from runtime.ports import is_free
-from runtime.seed import seed_customers
 from runtime.settings import Settings, read_master_keys
-from runtime.supervisor import Service, Supervisor
 
 # Who writes stops first; what the others need stops last.
 _STOP_ORDER = ("api", "projector", "relay", "nats", "postgres")
@@ -158,7 +158,7 @@ class Development:
 
     def _prepare_database(self, settings: Settings) -> None:
         # Imported now, while our own processes load: the driver alone takes a fifth of a second.
-        from runtime.dev_keys import ensure_keys  # noqa: PLC0415 - see above
+        from runtime.dev.keys import ensure_keys  # noqa: PLC0415 - see above
         from runtime.schema import migrate  # noqa: PLC0415 - see above
 
         for name in migrate(settings):

@@ -12,11 +12,11 @@ import msgspec
 import structlog
 from msgspec import Struct
 
-from runtime import children
-from runtime.binaries import find_nats
+from runtime.embedded import children
+from runtime.embedded.binaries import find_nats
+from runtime.embedded.ports import is_free
+from runtime.embedded.server_log import ServerLog
 from runtime.failure import Failure
-from runtime.ports import is_free
-from runtime.server_log import ServerLog
 
 log = structlog.get_logger()
 

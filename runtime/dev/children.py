@@ -16,9 +16,9 @@ from functools import partial
 import msgspec
 from msgspec import Struct
 
-from runtime import children
+from runtime.dev.supervisor import Ended, Said, Service, Supervisor
+from runtime.embedded import children
 from runtime.failure import Failure
-from runtime.supervisor import Ended, Said, Service, Supervisor
 
 NAMES = ("api", "relay", "projector")
 _GO = b"go\n"

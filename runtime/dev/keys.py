@@ -4,7 +4,7 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from runtime.api_keys import create_key, hash_key
-from runtime.dev_folder import Secrets
+from runtime.dev.folder import Secrets
 from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import structlog
 
-from runtime import binaries, children
+from runtime.embedded import binaries, children
+from runtime.embedded.ports import free_port, is_free
+from runtime.embedded.server_log import ServerLog
 from runtime.failure import Failure
-from runtime.ports import free_port, is_free
-from runtime.server_log import ServerLog
 
 # The path of a socket may hold about 100 characters, so it never goes below the data folder.
 _SOCKET_ROOM = Path("/tmp")  # noqa: S108 - mkdtemp makes a folder only its user can enter

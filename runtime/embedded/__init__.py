@@ -14,8 +14,8 @@ from secrets import token_urlsafe
 
 from msgspec import Struct
 
-from runtime.embedded_nats import EmbeddedNats
-from runtime.embedded_postgres import EmbeddedPostgres
+from runtime.embedded.nats import EmbeddedNats
+from runtime.embedded.postgres import EmbeddedPostgres
 
 __all__ = ["EmbeddedNats", "EmbeddedPostgres", "EmbeddedServers", "make_folder", "running_servers"]
 

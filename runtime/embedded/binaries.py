@@ -18,7 +18,7 @@ from pathlib import Path
 
 import structlog
 
-from runtime.children import User
+from runtime.embedded.children import User
 from runtime.failure import Failure
 
 _ROOM = Path("/var/tmp")  # noqa: S108 - survives a restart; what we make there is checked to be ours

@@ -21,10 +21,9 @@ import msgspec
 import structlog
 from msgspec import Struct, field
 
-from runtime import children
-from runtime.children import Identity
 from runtime.discovery import Running
-from runtime.embedded import make_folder
+from runtime.embedded import children, make_folder
+from runtime.embedded.children import Identity
 from runtime.failure import Failure
 
 DEFAULT_FOLDER = Path(".customers/dev")

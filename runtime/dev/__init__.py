@@ -1,0 +1,1 @@
+"""`customers dev`: the whole service on one machine, supervised by one process."""

@@ -1,0 +1,72 @@
+"""Editions are made once, and their functions kept up to date under running readers."""
+
+from collections.abc import Generator
+
+import psycopg
+import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from events.keys import Keyring
+from events.log import PostgresLog
+from projections.editions import create_edition, prepare_editions
+from runtime.postgres import connect_as_owner
+from runtime.settings import Settings
+from tests.support.builders import Writer
+from tests.support.projecting import projecting
+from tests.support.querying import reading
+
+
+@pytest.fixture
+def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
+    """A connection with every right."""
+    with connect_as_owner(settings, "test owner") as connection:
+        yield connection
+
+
+def test_migrating_makes_one_live_edition_and_only_once(owner: Connection[TupleRow]) -> None:
+    query = "SELECT edition, schema_name, live FROM projections.editions"
+    assert owner.execute(query).fetchall() == [(1, "edition_1", True)]
+    assert prepare_editions(owner) == []
+    assert owner.execute(query).fetchall() == [(1, "edition_1", True)]
+
+
+def test_there_is_never_more_than_one_live_edition(owner: Connection[TupleRow]) -> None:
+    create_edition(owner, 2)
+    with pytest.raises(psycopg.errors.UniqueViolation):
+        owner.execute("UPDATE projections.editions SET live = true WHERE edition = 2")
+
+
+async def test_functions_of_another_version_are_replaced_under_running_readers(
+    settings: Settings, keyring: Keyring, postgres_log: PostgresLog, owner: Connection[TupleRow]
+) -> None:
+    create_edition(owner, 2)
+    await postgres_log.append([Writer(keyring).creation()])
+    async with projecting(settings, keyring) as model, reading(settings) as reader:
+        await model.catch_up()
+        assert (await reader.client.get("/customers")).json()["meta"]["total"] == 1
+
+        owner.execute("UPDATE projections.editions SET functions_checksum = 'older'")
+        owner.execute("CREATE FUNCTION edition_1.of_yesterday() RETURNS void LANGUAGE sql AS ''")
+        done = prepare_editions(owner)
+        assert done == ["projections/edition_1 functions", "projections/edition_2 functions"]
+        left = "SELECT to_regprocedure('edition_1.of_yesterday()')"
+        assert owner.execute(left).fetchone() == (None,)
+
+        await postgres_log.append([Writer(keyring).creation()])
+        await model.catch_up()
+        assert (await reader.client.get("/customers")).json()["meta"]["total"] == 2
+
+
+async def test_every_edition_tells_how_far_it_is(
+    settings: Settings, keyring: Keyring, postgres_log: PostgresLog, owner: Connection[TupleRow]
+) -> None:
+    create_edition(owner, 2)
+    await postgres_log.append([Writer(keyring).creation()])
+    async with projecting(settings, keyring) as model:
+        await model.catch_up()
+    query = (
+        "SELECT edition, live, generation, position, parked FROM projections.checkpoints"
+        " WHERE log_id = %s"
+    )
+    assert owner.execute(query, [settings.log_id]).fetchall() == [(1, True, 1, 1, 0)]
