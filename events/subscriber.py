@@ -146,8 +146,9 @@ class JetStreamSource:
         finally:
             # What cannot be tidied up now ends by itself when nobody pulls.
             with suppress(nats.errors.Error, TimeoutError, OSError):
-                await subscription.unsubscribe()
-                await jetstream.delete_consumer(stream, consumer.name)
+                if client.is_connected:
+                    await subscription.unsubscribe()
+                    await jetstream.delete_consumer(stream, consumer.name)
 
     async def _keep_pulling(self, client: Client, request: str, inbox: str) -> None:
         missing = _PULL_MESSAGES - self._asked

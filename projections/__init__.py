@@ -1,0 +1,1 @@
+"""The folds: events become the read model, exactly once, whoever projects."""

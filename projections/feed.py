@@ -140,8 +140,9 @@ class Feed:
     def _is_log_better(self, position: Position) -> bool:
         if self._source.has_gap(position):
             return True
+        behind = self._appended - position
         is_silent = _now() - self._source.heard_at > SILENT_SECONDS
-        return self._appended > position and (self._last_size <= _FEW_EVENTS or is_silent)
+        return behind > 0 and (self._last_size <= _FEW_EVENTS or behind > BATCH_MAX or is_silent)
 
     def _note(self, size: int) -> None:
         if size:

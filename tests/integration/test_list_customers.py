@@ -176,7 +176,7 @@ async def test_unknown_deleted_and_foreign_customers_are_not_found_in_the_same_w
 
 
 @pytest.mark.parametrize(
-    "text", ["1", "not-a-uuid", "{}", f"{new_id().hex}", "é", "%00", "a" * 5000]
+    "text", ["1", "not-a-uuid", "{}", "01939c2e7c1f7d438f6a0b6f5f3a9d21", "é", "%00", "a" * 5000]
 )
 async def test_a_malformed_id_is_refused(reader: Reader, text: str) -> None:
     answer = await reader.client.get(f"/customers/{text}")
