@@ -3,16 +3,16 @@
 from typing import Final, Literal, TypeAlias
 
 from msgspec import Struct
-from msgspec.structs import replace
 
 from command_side.appender import Appender
 from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, UpdateCustomer
-from command_side.customer import decide
+from command_side.customer import Live, decide, rules_broken
 from command_side.draft import Draft, DraftCustomer
 from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy
 from command_side.handler import ATTEMPTS_MAX, Token, accepted, token_of
 from command_side.locks import CustomerLocks
 from events.append import AppendLog
+from events.customer import CustomerData
 from events.envelope import CustomerId
 from events.keys import Keyring
 from runtime.field_error import FieldError
@@ -63,7 +63,10 @@ class BulkHandler:
         self._locks = locks
 
     async def upsert(self, command: BulkUpsert, origin: Origin) -> BulkDone:
-        """Create or update every row's customer. Raises TooBusy, LogUnavailable."""
+        """Create or update every row's customer. Raises TooBusy, LogUnavailable.
+
+        An atomic command raises InvalidFields with the errors of all rows.
+        """
         external_ids = sorted({row.external_id for row in command.rows})
         if not external_ids:
             return BulkDone(results=(), token=None)
@@ -85,8 +88,14 @@ class BulkHandler:
             for external_id, holder in holders.items()
             if holder in newest
         }
+        if any(customer.held_before != name for name, customer in customers.items()):
+            # Deleted or renamed between the two looks: the name is another's, or nobody's, by now.
+            return None
         results = tuple(_decide_row(draft, customers, row, origin) for row in command.rows)
-        if draft.event_count == 0:
+        failed = [result for result in results if isinstance(result, RowFailed)]
+        if command.atomic and failed:
+            raise InvalidFields(tuple(error for row in failed for error in row.errors))
+        if draft.event_count == 0 or command.dry_run:
             return BulkDone(results=results, token=None)
         try:
             appended = accepted(await self._appender.append(draft.group()))
@@ -102,19 +111,17 @@ def _decide_row(
     draft: Draft, customers: dict[str, DraftCustomer], row: BulkRow, origin: Origin
 ) -> RowResult:
     known = customers.get(row.external_id)
+    before = known.state.data if known and isinstance(known.state, Live) else CustomerData()
+    errors = rules_broken(before, row.changes, row.errors, row.pointer)
+    if errors:
+        return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
     customer = draft.add_new() if known is None else known
     command = (
         CreateCustomer(changes=row.changes)
         if known is None
         else UpdateCustomer(changes=row.changes)
     )
-    try:
-        events = decide(customer.state, command, actor=origin.actor, reason=origin.reason)
-    except InvalidFields as rejection:
-        errors = tuple(
-            replace(error, pointer=f"{row.pointer}{error.pointer}") for error in rejection.errors
-        )
-        return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
+    events = decide(customer.state, command, actor=origin.actor, reason=origin.reason)
     draft.record(customer, events)
     customers[row.external_id] = customer
     status: Status = "created" if known is None else "updated" if events else "unchanged"

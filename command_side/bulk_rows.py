@@ -1,15 +1,46 @@
 """From the rows of a bulk body to the command, and to the rows that fail before it."""
 
+from urllib.parse import parse_qs
+
+import msgspec
+from msgspec import Struct
+from msgspec.structs import replace
+
 from command_side.bulk import RowFailed
-from command_side.commands import BulkRow, BulkUpsert
+from command_side.commands import BulkRow
+from command_side.customer import rules_broken
 from command_side.fields import read_changes, read_external_id
+from events.customer import CustomerData
 from runtime.field_error import FieldError
 from runtime.web.bulk_json import Rows
 from runtime.web.problems import ApiError
 from runtime.web.strict_json import parse_object
 
 
-def read_rows_of(rows: Rows) -> tuple[BulkUpsert, list[RowFailed], list[str]]:
+class BulkOptions(Struct, frozen=True, kw_only=True):
+    """How a bulk call wants to be treated."""
+
+    atomic: bool = False
+    dry_run: bool = False
+
+
+def read_bulk_options(query_string: bytes) -> BulkOptions:
+    """`?atomic=true` and `?dry_run=true`; raises ApiError 400 for any other value of them."""
+    given = parse_qs(query_string.decode("utf-8", "replace"), keep_blank_values=True)
+    options: dict[str, bool] = {}
+    errors: list[FieldError] = []
+    for name in BulkOptions.__struct_fields__:
+        values = given.get(name, ["false"])
+        if values not in (["true"], ["false"]):
+            words = f"{name} must be true or false, once."
+            errors.append(FieldError(field=name, error=words, code="unknown_value"))
+        options[name] = values == ["true"]
+    if errors:
+        raise ApiError(400, errors[0].error, errors=errors)
+    return BulkOptions(**options)
+
+
+def read_rows_of(rows: Rows) -> tuple[tuple[BulkRow, ...], list[RowFailed], list[str]]:
     """The rows that can be decided, those that cannot, and the names that are no fields."""
     readable: list[BulkRow] = []
     failed: list[RowFailed] = []
@@ -20,7 +51,7 @@ def read_rows_of(rows: Rows) -> tuple[BulkUpsert, list[RowFailed], list[str]]:
             readable.append(read)
         else:
             failed.append(read)
-    return BulkUpsert(rows=tuple(readable)), failed, list(unknown)
+    return tuple(readable), failed, list(unknown)
 
 
 def _read_row(
@@ -29,22 +60,31 @@ def _read_row(
     try:
         members = parse_object(row, pointer=pointer)
     except ApiError as refused:
-        errors = tuple(
-            FieldError(
-                field=error.field,
-                error=error.error,
-                code=error.code,
-                pointer=error.pointer or pointer,
-            )
-            for error in refused.errors
-        )
-        return RowFailed(index=index, external_id=None, errors=errors)
+        errors = tuple(replace(error, pointer=error.pointer or pointer) for error in refused.errors)
+        return RowFailed(index=index, external_id=_legible_external_id(row), errors=errors)
     external_id = read_external_id(members.get("external_id"), pointer)
     reading = read_changes(members, pointer)
     unknown.update(dict.fromkeys(reading.unknown))
     if isinstance(external_id, FieldError):
         others = tuple(error for error in reading.errors if error.field != "external_id")
-        return RowFailed(index=index, external_id=None, errors=(external_id, *others))
-    if reading.errors:
-        return RowFailed(index=index, external_id=external_id, errors=reading.errors)
-    return BulkRow(index=index, pointer=pointer, external_id=external_id, changes=reading.changes)
+        errors = rules_broken(CustomerData(), reading.changes, (external_id, *others), pointer)
+        return RowFailed(index=index, external_id=None, errors=errors)
+    return BulkRow(
+        index=index,
+        pointer=pointer,
+        external_id=external_id,
+        changes=reading.changes,
+        errors=reading.errors,
+    )
+
+
+class _Named(Struct):
+    external_id: str | None = None
+
+
+def _legible_external_id(row: bytes) -> str | None:
+    """Whose row it seems to be, for the answer about a row that cannot be read."""
+    try:
+        return msgspec.json.decode(row, type=_Named).external_id
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None

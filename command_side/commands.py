@@ -6,6 +6,7 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from events.customer import Channel
 from events.envelope import WorkspaceId
+from runtime.field_error import FieldError
 
 
 class CustomerChanges(Struct, frozen=True, kw_only=True):
@@ -56,16 +57,22 @@ Command: TypeAlias = CreateCustomer | UpdateCustomer | DeleteCustomer
 
 
 class BulkRow(Struct, frozen=True, kw_only=True):
-    """One row of a bulk call that could be read; its external_id decides whom it is about."""
+    """One row of a bulk call; its external_id decides whom it is about."""
 
     index: int
     pointer: str
     """Where the row stands in the request's body."""
     external_id: str
     changes: CustomerChanges
+    errors: tuple[FieldError, ...] = ()
+    """What is wrong with its fields: it will fail, with all that is wrong beside."""
 
 
 class BulkUpsert(Struct, frozen=True, kw_only=True):
     """Create or update many customers by external_id, decided in the order of the rows."""
 
     rows: tuple[BulkRow, ...]
+    atomic: bool = False
+    """Whether one failed row lets nothing be written."""
+    dry_run: bool = False
+    """Whether nothing is written in any case."""

@@ -4,6 +4,7 @@ from typing import Final, TypeAlias, assert_never
 
 import msgspec
 from msgspec import UNSET, Raw, Struct
+from msgspec.structs import replace
 
 from command_side.commands import (
     Command,
@@ -77,12 +78,15 @@ def decide(
     match command:
         case CreateCustomer():
             data = _resulting(CustomerData(), command.changes)
+            if command.changes.custom_fields:
+                # There is nothing to remove yet: a null is a value as any other, kept as sent.
+                data = replace(data, custom_fields=command.changes.custom_fields)
             changed = _changed_fields(CustomerData(), data)
             return [
                 CustomerCreated(customer=data, changed_fields=changed, actor=actor, reason=reason)
             ]
         case UpdateCustomer():
-            before = _live(state)
+            before = live(state)
             data = _resulting(before, command.changes)
             changed = _changed_fields(before, data)
             if not changed:
@@ -98,18 +102,28 @@ def decide(
                 )
             ]
         case DeleteCustomer():
-            return [CustomerDeleted(customer=_live(state), actor=actor, reason=reason)]
+            return [CustomerDeleted(customer=live(state), actor=actor, reason=reason)]
         case _:
             assert_never(command)
 
 
-def rules_broken(changes: CustomerChanges) -> tuple[FieldError, ...]:
-    """Why these changes alone would not make a customer."""
+def rules_broken(
+    before: CustomerData, changes: CustomerChanges, errors: tuple[FieldError, ...], pointer: str
+) -> tuple[FieldError, ...]:
+    """These errors of single fields, and the rules of the customer as a whole that break as well.
+
+    `changes` are without the fields in error; a contact that is wrong is not missing too.
+    """
+    wrong = {error.field for error in errors}
     try:
-        _resulting(CustomerData(), changes)
+        _resulting(before, changes)
     except InvalidFields as rejection:
-        return rejection.errors
-    return ()
+        return errors + tuple(
+            replace(error, pointer=f"{pointer}{error.pointer}")
+            for error in rejection.errors
+            if error.code != "contact_required" or not wrong & {"email", "phone"}
+        )
+    return errors
 
 
 def held_external_id(state: State) -> str | None:
@@ -117,7 +131,8 @@ def held_external_id(state: State) -> str | None:
     return state.data.external_id if isinstance(state, Live) else None
 
 
-def _live(state: State) -> CustomerData:
+def live(state: State) -> CustomerData:
+    """The customer, when it is live. Raises CustomerNotFound, CustomerGone."""
     match state:
         case Live():
             return state.data
@@ -157,11 +172,10 @@ def _merged_custom_fields(before: CustomerData, changes: CustomerChanges) -> dic
         return {}
     merged = dict(before.custom_fields)
     for key, value in changes.custom_fields.items():
-        if value != _NULL or key not in before.custom_fields:
+        if value == _NULL:
+            merged.pop(key, None)
+        else:
             merged[key] = value
-        elif before.custom_fields[key] != _NULL:
-            # A null that is stored is a value as sent; sending it again changes nothing.
-            del merged[key]
     return merged
 
 

@@ -5,6 +5,7 @@ JSON without surrogates and control characters but tab and newline was checked b
 """
 
 import re
+import sys
 from collections.abc import Callable
 from typing import Any, Final, cast
 
@@ -13,7 +14,6 @@ from email_validator import EmailNotValidError, validate_email
 from msgspec import Raw, Struct
 
 from command_side.commands import CustomerChanges
-from command_side.customer import rules_broken
 from events.customer import Channel
 from runtime.field_error import FieldError
 
@@ -34,15 +34,20 @@ _PLAIN_EMAIL: Final = re.compile(
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class Refused(Exception):
-    """A value breaks a rule of its field."""
+class Fault(Struct, frozen=True):
+    """One rule of a field that a value breaks; `path` is a JSON pointer below the field."""
 
-    def __init__(self, error: str, code: str, path: str = "") -> None:
-        super().__init__(error)
-        self.error = error
-        self.code = code
-        self.path = path
-        """Where below the field, as a JSON pointer."""
+    error: str
+    code: str
+    path: str = ""
+
+
+class Refused(Exception):
+    """A value breaks rules of its field; all of them."""
+
+    def __init__(self, *faults: Fault) -> None:
+        super().__init__(*(fault.error for fault in faults))
+        self.faults = faults
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -69,10 +74,10 @@ def read_changes(members: dict[str, Raw], pointer: str = "") -> Reading:
         try:
             value = _READERS[name](raw)
         except Refused as refused:
-            errors.append(_field_error(member, refused, pointer))
+            errors.extend(_field_error(member, fault, pointer) for fault in refused.faults)
             continue
         if values.setdefault(name, value) != value:
-            other = Refused(f"Differs from {spelled[name]}; send one of the two.", "two_spellings")
+            other = Fault(f"Differs from {spelled[name]}; send one of the two.", "two_spellings")
             errors.append(_field_error(member, other, pointer))
         spelled[name] = member
     return Reading(
@@ -82,28 +87,15 @@ def read_changes(members: dict[str, Raw], pointer: str = "") -> Reading:
     )
 
 
-def errors_of_new(reading: Reading, pointer: str = "") -> tuple[FieldError, ...]:
-    """Everything that keeps a reading from becoming a customer of its own."""
-    wrong = {_SPELLINGS[error.field] for error in reading.errors}
-    return reading.errors + tuple(
-        msgspec.structs.replace(error, pointer=f"{pointer}{error.pointer}")
-        for error in rules_broken(reading.changes)
-        if not wrong & {"email", "phone"} or error.code != "contact_required"
-    )
-
-
 def read_external_id(raw: Raw | None, pointer: str = "") -> str | FieldError:
     """The external_id of a bulk row, which must have one."""
-    if raw is None:
-        refused = Refused("A row needs an external_id: it decides whom it is about.", "required")
-        return _field_error("external_id", refused, pointer)
     try:
-        external_id = _read_external_id(raw)
+        external_id = None if raw is None else _read_external_id(raw)
     except Refused as refused:
-        return _field_error("external_id", refused, pointer)
+        return _field_error("external_id", refused.faults[0], pointer)
     if external_id is None:
-        refused = Refused("A row needs an external_id, not null.", "required")
-        return _field_error("external_id", refused, pointer)
+        missing = Fault("A row needs an external_id: it decides whom it is about.", "required")
+        return _field_error("external_id", missing, pointer)
     return external_id
 
 
@@ -112,12 +104,12 @@ def escape_pointer(member: str) -> str:
     return member.replace("~", "~0").replace("/", "~1")
 
 
-def _field_error(member: str, refused: Refused, pointer: str) -> FieldError:
+def _field_error(member: str, fault: Fault, pointer: str) -> FieldError:
     return FieldError(
         field=member,
-        error=refused.error,
-        code=refused.code,
-        pointer=f"{pointer}/{escape_pointer(member)}{refused.path}",
+        error=fault.error,
+        code=fault.code,
+        pointer=f"{pointer}/{escape_pointer(member)}{fault.path}",
     )
 
 
@@ -125,17 +117,21 @@ def _read_text(raw: Raw, length_max: int) -> str | None:
     try:
         text = msgspec.json.decode(raw, type=str | None)
     except msgspec.ValidationError:
-        raise Refused("Must be a string or null.", "wrong_type") from None
-    if text is not None:
-        _check_text(text, length_max)
+        raise Refused(Fault("Must be a string or null.", "wrong_type")) from None
+    faults = [] if text is None else _text_faults(text, length_max)
+    if faults:
+        raise Refused(*faults)
     return text
 
 
-def _check_text(text: str, length_max: int, path: str = "") -> None:
+def _text_faults(text: str, length_max: int, path: str = "") -> list[Fault]:
+    faults: list[Fault] = []
     if len(text) > length_max:
-        raise Refused(f"At most {length_max} characters, not {len(text)}.", "too_long", path)
+        words = f"At most {length_max} characters, not {len(text)}."
+        faults.append(Fault(words, "too_long", path))
     if _CONTROL.search(text):
-        raise Refused("Control characters are not allowed.", "forbidden_character", path)
+        faults.append(Fault("Control characters are not allowed.", "control_character", path))
+    return faults
 
 
 def _read_email(raw: Raw) -> str | None:
@@ -143,24 +139,23 @@ def _read_email(raw: Raw) -> str | None:
     if text is None or not text.strip():
         return None
     if not _PLAIN_EMAIL.fullmatch(text):
+        if "." not in text.rpartition("@")[2]:
+            words = "An email needs an @-sign and behind it a domain with a dot."
+            raise Refused(Fault(words, "invalid_email"))
         try:
-            address = validate_email(text, check_deliverability=False, globally_deliverable=False)
+            validate_email(text, check_deliverability=False, globally_deliverable=False)
         except EmailNotValidError as error:
-            raise Refused(str(error), "invalid_email") from None
-        if "." not in address.ascii_domain:
-            raise Refused("The domain of an email needs a dot.", "invalid_email")
+            raise Refused(Fault(str(error), "invalid_email")) from None
     return text
 
 
 def _read_phone(raw: Raw) -> str | None:
-    text = _read_text(raw, EMAIL_MAX)
+    text = _read_text(raw, sys.maxsize)
     if text is None or not text.strip():
         return None
     if not _PHONE.fullmatch(text):
-        raise Refused(
-            "Must be E.164: a plus, then 2 to 15 digits, nothing else; e.g. +15550001234.",
-            "invalid_phone",
-        )
+        words = "Must be E.164: a plus, then 2 to 15 digits, nothing else; e.g. +15550001234."
+        raise Refused(Fault(words, "invalid_phone"))
     return text
 
 
@@ -175,7 +170,7 @@ def _read_company(raw: Raw) -> str | None:
 def _read_external_id(raw: Raw) -> str | None:
     text = _read_text(raw, EXTERNAL_ID_MAX)
     if text == "":
-        raise Refused("At least 1 character; null means none.", "too_short")
+        raise Refused(Fault("At least 1 character.", "too_short"))
     return text
 
 
@@ -183,31 +178,39 @@ def _read_tags(raw: Raw) -> tuple[str, ...]:
     try:
         sent = msgspec.json.decode(raw, type=list[object] | None)
     except msgspec.ValidationError:
-        raise Refused("Must be an array of strings, or null.", "wrong_type") from None
+        raise Refused(Fault("Must be an array of strings, or null.", "wrong_type")) from None
     if sent is None:
         return ()
+    faults: list[Fault] = []
     if len(sent) > TAGS_MAX:
-        raise Refused(f"At most {TAGS_MAX} tags, not {len(sent)}.", "too_many")
+        faults.append(Fault(f"At most {TAGS_MAX} tags, not {len(sent)}.", "too_many"))
     tags: dict[str, str] = {}
-    for index, tag in enumerate(sent):
-        path = f"/{index}"
+    for index, tag in enumerate(sent[:TAGS_MAX]):
         if not isinstance(tag, str):
-            raise Refused("A tag must be a string.", "wrong_type", path)
-        trimmed = tag.strip()
-        if not trimmed:
-            raise Refused("A tag must not be empty.", "too_short", path)
-        if "," in trimmed:
-            raise Refused("A tag must not hold a comma: it separates.", "forbidden_character", path)
-        _check_text(trimmed, TAG_MAX, path)
+            faults.append(Fault("A tag must be a string.", "wrong_type", f"/{index}"))
+            continue
+        trimmed = tag.strip(" ")
+        faults.extend(_tag_faults(trimmed, f"/{index}"))
         tags.setdefault(trimmed.casefold(), trimmed)
+    if faults:
+        raise Refused(*faults)
     return tuple(tags.values())
+
+
+def _tag_faults(tag: str, path: str) -> list[Fault]:
+    faults = _text_faults(tag, TAG_MAX, path)
+    if not tag.strip():
+        faults.append(Fault("A tag must not be empty.", "too_short", path))
+    if "," in tag:
+        faults.append(Fault("A tag must not hold a comma: it separates.", "forbidden_comma", path))
+    return faults
 
 
 def _read_custom_fields(raw: Raw) -> dict[str, Raw] | None:
     try:
         sent = msgspec.json.decode(raw, type=dict[str, Raw] | None)
     except msgspec.ValidationError:
-        raise Refused("Must be an object or null.", "wrong_type") from None
+        raise Refused(Fault("Must be an object or null.", "wrong_type")) from None
     if sent is None:
         return None
     return {key: Raw(msgspec.json.format(bytes(value), indent=-1)) for key, value in sent.items()}
@@ -217,15 +220,19 @@ def _read_preferences(raw: Raw) -> dict[Channel, bool | None] | None:
     try:
         sent = msgspec.json.decode(raw, type=dict[str, object] | None)
     except msgspec.ValidationError:
-        raise Refused("Must be an object of booleans, or null.", "wrong_type") from None
+        raise Refused(Fault("Must be an object of booleans, or null.", "wrong_type")) from None
     if sent is None:
         return None
+    faults: list[Fault] = []
     for key, value in sent.items():
+        path = f"/{escape_pointer(key)}"
         if key not in CHANNELS:
-            refused = f"{key!r} is no channel; there are {', '.join(CHANNELS)}."
-            raise Refused(refused, "unknown_key", f"/{escape_pointer(key)}")
-        if value is not None and not isinstance(value, bool):
-            raise Refused(f"{key} must be true, false or null.", "wrong_type", f"/{key}")
+            words = f"There is no channel of this name; there are {', '.join(CHANNELS)}."
+            faults.append(Fault(words, "unknown_key", path))
+        elif value is not None and not isinstance(value, bool):
+            faults.append(Fault("Must be true, false or null.", "wrong_type", path))
+    if faults:
+        raise Refused(*faults)
     return cast(dict[Channel, bool | None], sent)
 
 

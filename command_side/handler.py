@@ -13,7 +13,7 @@ from command_side.commands import (
     Origin,
     UpdateCustomer,
 )
-from command_side.customer import Live, decide
+from command_side.customer import Live, decide, live
 from command_side.draft import Draft, DraftCustomer, render
 from command_side.errors import CustomerGone, CustomerNotFound, ExternalIdTaken, TooBusy
 from command_side.locks import CustomerLocks
@@ -26,6 +26,7 @@ from events.append import (
     Replayed,
     VersionConflict,
 )
+from events.customer import CustomerData
 from events.envelope import CustomerId, Position, StreamVersion
 from events.errors import AppendFailed
 from events.keys import Keyring
@@ -82,17 +83,25 @@ class CommandHandler:
         """
         async with self._locks.hold([customer_id]):
             for _ in range(ATTEMPTS_MAX):
-                newest = await self._log.read_newest(origin.workspace_id, [customer_id])
-                if customer_id not in newest:
-                    raise CustomerNotFound
-                if newest[customer_id].type == "CustomerErased":
-                    raise CustomerGone
                 draft = Draft(self._keyring, origin)
-                customer = draft.add_known(newest[customer_id])
+                customer = await self._load(draft, customer_id, origin)
                 written = await self._append(draft, customer, command, origin)
                 if written is not None:
                     return written
         raise TooBusy
+
+    async def find(self, customer_id: CustomerId, origin: Origin) -> CustomerData:
+        """The live customer as it is now. Raises CustomerNotFound, CustomerGone."""
+        customer = await self._load(Draft(self._keyring, origin), customer_id, origin)
+        return live(customer.state)
+
+    async def _load(self, draft: Draft, customer_id: CustomerId, origin: Origin) -> DraftCustomer:
+        newest = await self._log.read_newest(origin.workspace_id, [customer_id])
+        if customer_id not in newest:
+            raise CustomerNotFound
+        if newest[customer_id].type == "CustomerErased":
+            raise CustomerGone
+        return draft.add_known(newest[customer_id])
 
     async def _append(
         self, draft: Draft, customer: DraftCustomer, command: Command, origin: Origin

@@ -1,5 +1,7 @@
 """HTTP <-> commands; nothing is decided here."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import TypeAlias
 
 import msgspec
@@ -10,21 +12,29 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from command_side.bulk import ROWS_MAX, BulkHandler, RowResult
-from command_side.bulk_rows import read_rows_of
-from command_side.commands import CreateCustomer, DeleteCustomer, Origin, UpdateCustomer
+from command_side.bulk_rows import read_bulk_options, read_rows_of
+from command_side.commands import BulkUpsert, CreateCustomer, DeleteCustomer, Origin, UpdateCustomer
+from command_side.customer import FIELDS, rules_broken
 from command_side.errors import InvalidFields
-from command_side.fields import errors_of_new, read_changes
+from command_side.fields import read_changes
 from command_side.handler import CommandHandler, Written
+from events.customer import CustomerData
+from events.document import CustomerDocument
 from events.envelope import CustomerId, WorkspaceId
+from runtime.field_error import FieldError
 from runtime.web.authentication import principal_of
 from runtime.web.context import read_context
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.json_body import read_object, read_rows
 from runtime.web.paths import CustomerIdText, read_customer_id
+from runtime.web.problems import ApiError
 
 AnyRequest: TypeAlias = Request[object, object, State]
 
 _WRITE = {"scope": "customers:write"}
+_SERVER_OWNED = frozenset(CustomerDocument.__struct_fields__) - frozenset(FIELDS)
+_WARNINGS_MAX = 20
+_NAME_MAX = 60
 
 
 @post(f"{BASE_PATH}/customers", opt=_WRITE, status_code=200)
@@ -33,9 +43,10 @@ async def create_customer(
 ) -> Response[bytes]:
     """Create a single customer."""
     reading = read_changes(await read_object(request))
-    origin = _origin(request)
-    if reading.errors:
-        raise InvalidFields(errors_of_new(reading))
+    origin, unkept = _read_origin(request)
+    if reading.errors or unkept:
+        broken = rules_broken(CustomerData(), reading.changes, reading.errors, "")
+        raise InvalidFields(broken + unkept)
     written = await commands.create(CreateCustomer(changes=reading.changes), origin)
     return _answer(
         request,
@@ -52,10 +63,16 @@ async def update_customer(
 ) -> Response[bytes]:
     """Change the fields that are sent; the others stay."""
     customer = CustomerId(read_customer_id(customer_id))
-    reading = read_changes(await read_object(request))
-    origin = _origin(request)
-    if reading.errors:
-        raise InvalidFields(reading.errors)
+    origin, unkept = _read_origin(request)
+    try:
+        reading = read_changes(await read_object(request))
+    except ApiError:
+        # Whether there is such a customer is told before what is wrong with the body.
+        await commands.find(customer, origin)
+        raise
+    if reading.errors or unkept:
+        before = await commands.find(customer, origin)
+        raise InvalidFields(rules_broken(before, reading.changes, reading.errors, "") + unkept)
     written = await commands.change(customer, UpdateCustomer(changes=reading.changes), origin)
     return _answer(request, written, "Customer updated successfully", unknown=reading.unknown)
 
@@ -66,7 +83,11 @@ async def delete_customer(
 ) -> Response[bytes]:
     """Take the customer out of every answer; its history stays."""
     customer = CustomerId(read_customer_id(customer_id))
-    written = await commands.change(customer, DeleteCustomer(), _origin(request))
+    origin, unkept = _read_origin(request)
+    if unkept:
+        await commands.find(customer, origin)
+        raise InvalidFields(unkept)
+    written = await commands.change(customer, DeleteCustomer(), origin)
     return _answer(request, written, "Customer deleted successfully")
 
 
@@ -84,18 +105,29 @@ async def bulk_upsert_customers(
     request: AnyRequest, bulk: NamedDependency[BulkHandler]
 ) -> Response[bytes]:
     """Create or update up to 500 customers by external_id; a bad row fails alone."""
+    options = read_bulk_options(request.scope["query_string"])
     rows = await read_rows(request, member="customers", most=ROWS_MAX)
-    origin = _origin(request)
-    command, failed, unknown = read_rows_of(rows)
+    origin, unkept = _read_origin(request)
+    if unkept:
+        raise InvalidFields(unkept)
+    readable, failed, unknown = read_rows_of(rows)
+    if options.atomic and failed:
+        raise InvalidFields(tuple(error for row in failed for error in row.errors))
+    command = BulkUpsert(rows=readable, atomic=options.atomic, dry_run=options.dry_run)
     done = await bulk.upsert(command, origin)
     results = sorted([*failed, *done.results], key=lambda result: result.index)
-    counts = dict.fromkeys(("created", "updated", "unchanged", "failed"), 0)
-    for result in results:
-        counts[result.status] += 1
+    counts = Counter(result.status for result in results)
     return success(
         request.scope,
-        _BulkData(total=len(results), results=results, **counts),
-        message=f"{len(results)} customers processed",
+        _BulkData(
+            total=len(results),
+            created=counts["created"],
+            updated=counts["updated"],
+            unchanged=counts["unchanged"],
+            failed=counts["failed"],
+            results=results,
+        ),
+        message=f"{len(results)} customer{'s' * (len(results) != 1)} processed",
         meta=_warnings(unknown),
     )
 
@@ -108,10 +140,10 @@ ROUTES: tuple[HTTPRouteHandler, ...] = (
 )
 
 
-def _origin(request: AnyRequest) -> Origin:
+def _read_origin(request: AnyRequest) -> tuple[Origin, tuple[FieldError, ...]]:
     principal = principal_of(request.scope)
-    context = read_context(request.scope)
-    return Origin(
+    context, unkept = read_context(request.scope)
+    origin = Origin(
         workspace_id=WorkspaceId(principal.workspace_id),
         api_key_id=str(principal.key_id),
         actor=context.actor,
@@ -119,6 +151,7 @@ def _origin(request: AnyRequest) -> Origin:
         request_id=context.request_id,
         traceparent=context.traceparent,
     )
+    return origin, unkept
 
 
 def _answer(
@@ -138,9 +171,17 @@ def _answer(
     return success(request.scope, data, message=message, meta=_warnings(unknown), headers=headers)
 
 
-def _warnings(unknown: tuple[str, ...] | list[str]) -> dict[str, object]:
+def _warnings(unknown: Sequence[str]) -> dict[str, object]:
     if not unknown:
         return {}
-    return {
-        "warnings": [f"{name!r} is no field of a customer and was ignored." for name in unknown]
-    }
+    warnings = [_warning(name) for name in unknown[:_WARNINGS_MAX]]
+    if len(unknown) > _WARNINGS_MAX:
+        warnings.append(f"{len(unknown) - _WARNINGS_MAX} more members were ignored.")
+    return {"warnings": warnings}
+
+
+def _warning(name: str) -> str:
+    if name in _SERVER_OWNED:
+        return f"{name} is set by the service and was ignored."
+    shown = name if len(name) <= _NAME_MAX else f"{name[:_NAME_MAX]}…"
+    return f"{shown} is no field of a customer and was ignored."

@@ -8,7 +8,6 @@ import msgspec
 import psycopg
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, args_row
-from psycopg_pool import AsyncConnectionPool, PoolTimeout
 
 from events.append import (
     Appended,
@@ -26,6 +25,7 @@ from events.chain import GENESIS
 from events.envelope import CustomerId, Position, StoredEvent, WorkspaceId
 from events.errors import LogUnavailable
 from events.keys import WrappedKey
+from runtime.postgres import Pool, ask
 
 # Appends groups; the function takes the log's lock, so this is one round trip in one transaction.
 _APPEND: Final[LiteralString] = """
@@ -80,7 +80,7 @@ SELECT log.current_generation(%b::int4), e.position, e.chain
 class PostgresLog:
     """The log as an API process has it: it appends, and reads only one workspace at a time."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]], log_id: int) -> None:
+    def __init__(self, pool: Pool, log_id: int) -> None:
         self._pool = pool
         self._log_id = log_id
 
@@ -93,58 +93,59 @@ class PostgresLog:
         """
         try:
             return await self._append(groups)
-        except (psycopg.OperationalError, PoolTimeout):
-            await self._pool.drain()
-        try:
-            return await self._append(groups)
-        except (psycopg.OperationalError, PoolTimeout) as error:
+        except psycopg.OperationalError as error:
             raise LogUnavailable("The database does not answer.") from error
 
     async def _append(self, groups: list[Group]) -> list[Outcome]:
+        async def append(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
+            cursor = await connection.execute(_APPEND, _parameters(self._log_id, groups))
+            return await cursor.fetchall()
+
         try:
-            async with self._pool.connection() as connection:
-                cursor = await connection.execute(_APPEND, _parameters(self._log_id, groups))
-                rows = await cursor.fetchall()
+            return [_outcome(row) for row in await ask(self._pool, append)]
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(groups) == 1:
                 return [Failed(sqlstate=error.sqlstate or "")]
             middle = len(groups) // 2
             return await self._append(groups[:middle]) + await self._append(groups[middle:])
-        return [_outcome(row) for row in rows]
 
     async def read_newest(
         self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
     ) -> dict[CustomerId, NewestEvent]:
         """The newest event of each of these customers that exists in this workspace."""
-        async with self._pool.connection() as connection:
+
+        async def read(connection: AsyncConnection[TupleRow]) -> list[NewestEvent]:
             cursor = connection.cursor(row_factory=args_row(_newest))
             await cursor.execute(_READ_NEWEST, [workspace_id, stream_ids], binary=True)
-            return {event.stream_id: event for event in await cursor.fetchall()}
+            return await cursor.fetchall()
+
+        return {event.stream_id: event for event in await ask(self._pool, read)}
 
     async def find_reservations(
         self, workspace_id: WorkspaceId, external_ids: list[str]
     ) -> dict[str, CustomerId]:
         """The customers that hold these external_ids."""
-        async with self._pool.connection() as connection:
-            parameters = [workspace_id, self._log_id, external_ids]
-            cursor = await connection.execute(_FIND_RESERVATIONS, parameters)
-            return {str(name): CustomerId(holder) for name, holder in await cursor.fetchall()}
+        rows = await self._read(_FIND_RESERVATIONS, [workspace_id, self._log_id, external_ids])
+        return {str(name): CustomerId(holder) for name, holder in rows}
 
     async def read_receipt(self, workspace_id: WorkspaceId, key_hmac: bytes) -> Replayed | None:
         """What this Idempotency-Key led to, if it was used."""
-        async with self._pool.connection() as connection:
-            parameters = [workspace_id, self._log_id, key_hmac]
-            cursor = await connection.execute(_READ_RECEIPT, parameters)
-            row = await cursor.fetchone()
-        if row is None:
+        rows = await self._read(_READ_RECEIPT, [workspace_id, self._log_id, key_hmac])
+        if not rows:
             return None
-        command_id, payload_hmac, outcome, recorded_at = row
+        command_id, payload_hmac, outcome, recorded_at = rows[0]
         return Replayed(
             command_id=command_id,
             payload_hmac=bytes(payload_hmac),
             outcome=msgspec.Raw(outcome.encode()),
             recorded_at=recorded_at,
         )
+
+    async def _read(self, query: LiteralString, parameters: list[object]) -> list[TupleRow]:
+        async def read(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
+            return await (await connection.execute(query, parameters)).fetchall()
+
+        return await ask(self._pool, read)
 
 
 class LogReader:

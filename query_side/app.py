@@ -5,14 +5,12 @@ from contextlib import asynccontextmanager
 
 from litestar import Response
 from msgspec import Struct
-from psycopg import AsyncConnection
-from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from query_side.freshness import Freshness
 from query_side.queries import NoReadModel, ReadModel
 from query_side.reads import CustomerReads
 from query_side.routes import ROUTES
+from runtime.postgres import Pool
 from runtime.web.frame import Part
 from runtime.web.problems import AnyRequest, answer, away
 
@@ -35,7 +33,7 @@ class QuerySide(Struct, frozen=True, kw_only=True):
 
 @asynccontextmanager
 async def query_side(
-    pool: AsyncConnectionPool[AsyncConnection[TupleRow]],
+    pool: Pool,
     log_id: int,
     *,
     wait_seconds: float,

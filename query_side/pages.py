@@ -21,6 +21,16 @@ SEARCH_WORDS_MAX: Final = 100
 TAGS_MAX: Final = 100
 _PARAMETERS_MAX: Final = 1000
 
+_NOT_YET: Final = (
+    "cursor",
+    "sort",
+    "email",
+    "phone",
+    "external_id",
+    "created_after",
+    "updated_after",
+    "as_of",
+)
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]+")
 
 Parameters = Mapping[str, list[str]]
@@ -136,6 +146,10 @@ def read_list_request(workspace_id: str, query_string: bytes) -> ListRequest:
         words = f"search takes at most {SEARCH_WORDS_MAX} different words."
         reader.refuse("search", words, "too_many")
     eventual = reader.eventual()
+    for name in _NOT_YET:
+        if reader.one(name) is not None:
+            # To ignore a filter would answer with customers that were not asked for.
+            reader.refuse(name, f"{name} is not supported by this version.", "not_supported")
     reader.finish()
     return ListRequest(
         page=page,

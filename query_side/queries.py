@@ -7,9 +7,9 @@ import psycopg
 from msgspec import Struct
 from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from events.envelope import CustomerId, Position, WorkspaceId
+from runtime.postgres import Pool, ask
 from runtime.text import SearchPatterns
 
 # One customer of one workspace by primary key.
@@ -92,7 +92,7 @@ class _Queries(Struct, frozen=True):
 class ReadModel:
     """The live edition of the read model, whichever that is."""
 
-    def __init__(self, pool: AsyncConnectionPool[AsyncConnection[TupleRow]], log_id: int) -> None:
+    def __init__(self, pool: Pool, log_id: int) -> None:
         self._pool = pool
         self._log_id = log_id
         self._queries: _Queries | None = None
@@ -177,17 +177,9 @@ class ReadModel:
         )
 
     async def _fetch(self, query: bytes, parameters: Sequence[object]) -> TupleRow | None:
-        """The one row; a connection that broke while idle is no reason to fail."""
-        try:
-            return await self._fetch_once(query, parameters)
-        except (psycopg.errors.QueryCanceled, PoolTimeout, TooManyRequests):
-            raise
-        except psycopg.OperationalError:
-            await self._pool.drain()
-        return await self._fetch_once(query, parameters)
-
-    async def _fetch_once(self, query: bytes, parameters: Sequence[object]) -> TupleRow | None:
-        async with self._pool.connection(_CONNECTION_SECONDS) as connection:
+        async def fetch(connection: AsyncConnection[TupleRow]) -> TupleRow | None:
             cursor: psycopg.AsyncCursor[tuple[Any, ...]] = connection.cursor(binary=True)
             await cursor.execute(query, parameters)
             return await cursor.fetchone()
+
+        return await ask(self._pool, fetch)

@@ -1,14 +1,21 @@
 """Connections to Postgres: every process becomes its own role, never the owner of the tables."""
 
+from collections.abc import Awaitable, Callable
 from enum import StrEnum
+from typing import Final, TypeAlias, TypeVar
 
+import psycopg
 from psycopg import AsyncConnection, Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
+from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from runtime.settings import Settings
 
+T = TypeVar("T")
+Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[TupleRow]]
+
+POOL_SECONDS: Final = 2.0
 # A peer that is gone is noticed within seconds; a connect to nowhere never hangs a worker.
 _LIVELINESS = {
     "connect_timeout": 3,
@@ -64,9 +71,7 @@ def connect_as_owner(settings: Settings, name: str) -> Connection[TupleRow]:
     return Connection.connect(_conninfo(settings, None, name, 0), autocommit=True)
 
 
-def make_pool(
-    settings: Settings, role: Role, name: str
-) -> AsyncConnectionPool[AsyncConnection[TupleRow]]:
+def make_pool(settings: Settings, role: Role, name: str) -> Pool:
     """A closed pool of autocommit connections in the role; open it inside the running loop."""
     return AsyncConnectionPool(
         _conninfo(settings, role, name, 30),
@@ -74,8 +79,25 @@ def make_pool(
         min_size=min(2, settings.pool_size),
         max_size=settings.pool_size,
         max_waiting=1000,
-        timeout=2.0,
+        timeout=POOL_SECONDS,
         reconnect_timeout=30.0,
         max_lifetime=1200.0,
         open=False,
     )
+
+
+async def ask(pool: Pool, question: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]) -> T:
+    """Ask something that may be asked twice: a connection that broke while idle fails nobody.
+
+    Raises psycopg.OperationalError when the database is away.
+    """
+    try:
+        async with pool.connection() as connection:
+            return await question(connection)
+    except (psycopg.errors.QueryCanceled, PoolTimeout, TooManyRequests):
+        raise
+    except psycopg.OperationalError:
+        # The others that were idle broke as well; they go, and new ones come.
+        await pool.drain()
+    async with pool.connection() as connection:
+        return await question(connection)

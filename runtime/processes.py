@@ -9,7 +9,6 @@ import msgspec
 from litestar import Litestar
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from command_side.app import command_side
 from events import jetstream
@@ -23,14 +22,13 @@ from runtime.api_keys import Principal, lookup
 from runtime.key_ping import key_change_subject
 from runtime.lifecycle import Connecting, registered, stop_signals
 from runtime.nats import Heard, NatsLine
-from runtime.postgres import Role, connect, make_pool
+from runtime.postgres import Pool, Role, ask, connect, make_pool
 from runtime.readiness import readiness
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
 from runtime.web.frame import Frame, Part
 from runtime.web.server import serve
 
-Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[TupleRow]]
 Side: TypeAlias = Literal["command", "query", "both"]
 
 
@@ -164,5 +162,4 @@ async def _run_until_told(work: Coroutine[object, object, None]) -> None:
 
 
 async def _find_key(pool: Pool, key_hash: bytes) -> Principal | None:
-    async with pool.connection() as connection:
-        return await lookup(connection, key_hash)
+    return await ask(pool, lambda connection: lookup(connection, key_hash))

@@ -4,13 +4,12 @@ from typing import Final
 
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
-from psycopg_pool import AsyncConnectionPool
 
 from runtime.lifecycle import SILENT_SECONDS
 from runtime.nats import NatsLine
+from runtime.postgres import Pool, ask
 from runtime.web.health import Check, Probe
 
-_POOL_SECONDS: Final = 1.5
 # Conditions in which a relay or projector does no work and should.
 _TROUBLED: Final = ("stopped", "no connection")
 
@@ -20,14 +19,11 @@ SELECT state, silent_seconds, log.head_position(%s::int4) FROM control.newest_pr
 """
 
 
-def readiness(
-    pool: AsyncConnectionPool[AsyncConnection[TupleRow]], line: NatsLine, log_id: int
-) -> list[Check]:
+def readiness(pool: Pool, line: NatsLine, log_id: int) -> list[Check]:
     """Only the database is vital: without NATS, relay or projector the API still answers."""
 
     async def database() -> Probe:
-        async with pool.connection(_POOL_SECONDS) as connection:
-            await connection.execute("SELECT 1")
+        await ask(pool, lambda connection: connection.execute("SELECT 1"))
         return Probe(ok=True, words="answers")
 
     async def nats() -> Probe:
@@ -35,10 +31,11 @@ def readiness(
         return Probe(ok=line.connected, words=words)
 
     async def process(kind: str) -> Probe:
-        async with pool.connection(_POOL_SECONDS) as connection:
+        async def condition(connection: AsyncConnection[TupleRow]) -> TupleRow | None:
             cursor = await connection.execute(_CONDITION, [log_id, kind])
-            row = await cursor.fetchone()
-        return _judge(kind, row)
+            return await cursor.fetchone()
+
+        return _judge(kind, await ask(pool, condition))
 
     return [
         Check(name="database", probe=database, vital=True),

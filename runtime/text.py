@@ -66,7 +66,9 @@ def fold(text: str) -> str:
         return " ".join(text.lower().split())
     folded = unicodedata.normalize("NFKD", unicodedata.normalize("NFKD", text).casefold())
     kept = "".join([character for character in folded if _is_kept(character)])
-    return " ".join(kept.translate(_STROKED).split())
+    # Composed again: what NFKD takes apart beside accents, Hangul above all, is one letter.
+    composed = unicodedata.normalize("NFC", kept.translate(_STROKED))
+    return " ".join(composed.split())
 
 
 def fold_case(text: str) -> str:
@@ -145,7 +147,8 @@ def search_patterns(query: str) -> SearchPatterns | None:
 
 
 def _is_kept(character: str) -> bool:
-    if unicodedata.combining(character):
+    # Accents, and the selectors that only choose how an emoji is drawn.
+    if unicodedata.combining(character) or "\ufe00" <= character <= "\ufe0f":
         return False
     # Tabs and line ends are control characters too, but they part words.
     return character.isspace() or unicodedata.category(character) not in ("Cc", "Cf")

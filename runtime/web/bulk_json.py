@@ -75,7 +75,7 @@ def _parse_wrapper(text: str, member: str, most: int) -> Rows:
         refuse([fault(words, "required", f"/{member}", member)])
     if text[span] != "[":
         parse_object(text.encode())
-        refuse([fault(f"{member} must be an array of rows.", "invalid_type", f"/{member}", member)])
+        refuse([fault(f"{member} must be an array of rows.", "wrong_type", f"/{member}", member)])
     rows, end = _split(text, span, member, most)
     # The rows cut out, the rest is an object like any other.
     others = parse_object(f"{text[:span]}0{text[end:]}".encode())

@@ -7,7 +7,6 @@ from msgspec import Struct
 
 from runtime.field_error import FieldError
 from runtime.web.headers import header, request_id
-from runtime.web.problems import ApiError
 
 LONGEST = 256
 _IDS = rb"-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
@@ -24,22 +23,21 @@ class RequestContext(Struct, frozen=True, kw_only=True):
     traceparent: str | None
 
 
-def read_context(scope: Scope) -> RequestContext:
-    """The context of a write; raises ApiError 400 naming every header that cannot be kept.
+def read_context(scope: Scope) -> tuple[RequestContext, tuple[FieldError, ...]]:
+    """The context of a write, and an error for every header that cannot be kept.
 
-    Call it after the body was read: a body that is too long or of the wrong type is told first.
+    Errors are told together with those of the body.
     """
     faults: list[FieldError] = []
     actor = _free_text(scope, "X-Actor", faults)
     reason = _free_text(scope, "X-Reason", faults)
-    if faults:
-        raise ApiError(400, faults[0].error, errors=faults)
-    return RequestContext(
+    context = RequestContext(
         request_id=request_id(scope),
         actor=actor,
         reason=reason,
         traceparent=read_traceparent(scope),
     )
+    return context, tuple(faults)
 
 
 def read_traceparent(scope: Scope) -> str | None:

@@ -11,7 +11,8 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 
 def header(scope: Scope, name: bytes) -> bytes | None:
     """The value of a header, `name` in lower case; one that came twice is joined by a comma."""
-    values = [value for key, value in scope["headers"] if key == name]
+    # White space around a value is no part of it (RFC 9110, 5.5), but the server leaves some.
+    values = [value.strip(b" \t") for key, value in scope["headers"] if key == name]
     return b", ".join(values) if values else None
 
 

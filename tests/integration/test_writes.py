@@ -281,3 +281,79 @@ async def test_a_key_without_the_scope_is_refused_in_the_published_words(
     assert refused.json()["detail"] == "API key lacks required scope: customers:write"
     assert unknown.status_code == 401
     assert unknown.json()["detail"] == "Invalid or expired API key"
+
+
+async def test_all_that_is_wrong_is_told_at_once(api: httpx.AsyncClient) -> None:
+    customer_id = await create(api)
+    wrong = {"email": None, "tags": [""], "firstName": 5}
+
+    put = await api.put(f"{CUSTOMERS}/{customer_id}", json=wrong, headers={"X-Actor": "x" * 257})
+    rows = [
+        {"external_id": "new", "tags": [1], "custom_fields": dict.fromkeys(map(str, range(101)))}
+    ]
+    bulk = await api.post(f"{CUSTOMERS}/bulk", json=rows)
+
+    assert [(error["field"], error["code"]) for error in put.json()["errors"]] == [
+        ("tags", "too_short"),
+        ("firstName", "wrong_type"),
+        ("email", "contact_required"),
+        ("phone", "contact_required"),
+        ("X-Actor", "too_long"),
+    ]
+    (row,) = bulk.json()["data"]["results"]
+    assert [error["pointer"] for error in row["errors"]] == ["/0/tags/0", "/0/email", "/0/phone"]
+
+
+async def test_a_customer_that_is_not_there_is_told_before_what_is_wrong_with_the_body(
+    api: httpx.AsyncClient,
+) -> None:
+    nobody = f"{CUSTOMERS}/01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21"
+
+    answers = [
+        await api.put(nobody, json={"email": "x"}),
+        await api.put(nobody, content=b"{", headers={"Content-Type": "application/json"}),
+        await api.put(nobody, content=b"x", headers={"Content-Type": "text/plain"}),
+        await api.delete(nobody, headers={"X-Actor": "x" * 257}),
+    ]
+
+    assert [answer.status_code for answer in answers] == [404, 404, 404, 404]
+
+
+async def test_an_atomic_bulk_with_a_bad_row_writes_nothing(
+    api: httpx.AsyncClient, log_reader: LogReader
+) -> None:
+    rows = [{"external_id": "a", "email": "a@b.test"}, {"external_id": "b"}]
+
+    refused = await api.post(f"{CUSTOMERS}/bulk?atomic=true", json=rows)
+    unreadable = await api.post(f"{CUSTOMERS}/bulk?atomic=true", json=[rows[0], 7])
+
+    assert (refused.status_code, unreadable.status_code) == (400, 400)
+    assert [error["pointer"] for error in refused.json()["errors"]] == ["/1/email", "/1/phone"]
+    assert (await log_reader.head()).position == 0
+
+
+async def test_a_dry_run_answers_the_same_and_writes_nothing(
+    api: httpx.AsyncClient, log_reader: LogReader
+) -> None:
+    rows = [{"external_id": "a", "email": "a@b.test"}, {"external_id": "b"}]
+
+    dry = (await api.post(f"{CUSTOMERS}/bulk?dry_run=true", json=rows)).json()["data"]
+    assert (await log_reader.head()).position == 0
+    done = (await api.post(f"{CUSTOMERS}/bulk", json=rows)).json()["data"]
+
+    for data in (dry, done):
+        data["results"][0].pop("id")
+    assert dry == done
+    bad = await api.post(f"{CUSTOMERS}/bulk?dry_run=yes", json=rows)
+    assert bad.status_code == 400
+
+
+async def test_ignored_members_are_named_but_not_without_end(api: httpx.AsyncClient) -> None:
+    many = {f"member{n}" + "x" * 200: 1 for n in range(1000)}
+
+    answer = await api.post(CUSTOMERS, json={"email": "a@b.test", "id": "x", **many})
+
+    warnings = answer.json()["meta"]["warnings"]
+    assert warnings[0] == "id is set by the service and was ignored."
+    assert warnings[-1] == "981 more members were ignored."
+    assert len(answer.content) < 3000

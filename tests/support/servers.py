@@ -31,7 +31,8 @@ def chosen_kind() -> Kind:
         case "testcontainers" | "embedded":
             return wish
         case "":
-            return "testcontainers" if _docker_has_images() else "embedded"
+            has_images = _docker_has(POSTGRES_IMAGE, NATS_IMAGE)
+            return "testcontainers" if has_images else "embedded"
         case _:
             raise ValueError(f"CUSTOMERS_TEST_SERVERS={wish!r}: say testcontainers or embedded.")
 
@@ -51,9 +52,13 @@ def started(kind: Kind) -> Generator[Servers]:
 def _containers() -> Generator[Servers]:
     # Imported here: only a run with containers needs a Docker client.
     from testcontainers.community.postgres import PostgresContainer  # noqa: PLC0415 - see above
+    from testcontainers.core.config import testcontainers_config  # noqa: PLC0415 - see above
     from testcontainers.core.container import DockerContainer  # noqa: PLC0415 - see above
     from testcontainers.core.wait_strategies import LogMessageWaitStrategy  # noqa: PLC0415 - see above
 
+    if not _docker_has(testcontainers_config.ryuk_image):
+        # It removes what a killed run leaves behind. A run must not fail for want of it.
+        testcontainers_config.ryuk_disabled = True
     # As fast as the embedded one: nothing has to outlive the run.
     postgres = PostgresContainer(POSTGRES_IMAGE, driver=None).with_command(
         "postgres -c fsync=off -c full_page_writes=off"
@@ -71,9 +76,9 @@ def _containers() -> Generator[Servers]:
         )
 
 
-def _docker_has_images() -> bool:
+def _docker_has(*images: str) -> bool:
     docker = shutil.which("docker")
     if docker is None:
         return False
-    command = [docker, "image", "inspect", POSTGRES_IMAGE, NATS_IMAGE]
+    command = [docker, "image", "inspect", *images]
     return subprocess.run(command, capture_output=True, check=False).returncode == 0

@@ -17,6 +17,7 @@ from runtime.web.envelope import BASE_PATH, success
 from runtime.web.frame import Frame
 from runtime.web.health import Check, Probe
 from runtime.web.json_body import read_object, read_rows
+from runtime.web.problems import ApiError
 
 AnyRequest = Request[object, object, State]
 
@@ -110,7 +111,10 @@ async def read_thing(request: AnyRequest, page: FromQuery[int] = 1) -> Response[
 async def make_thing(request: AnyRequest) -> Response[bytes]:
     """Says what it was given."""
     members = await read_object(request)
-    told = {"members": list(members), "context": read_context(request.scope)}
+    context, errors = read_context(request.scope)
+    if errors:
+        raise ApiError(400, errors[0].error, errors=errors)
+    told = {"members": list(members), "context": context}
     return success(request.scope, told, message="Made", headers={"Location": "/thing/1"})
 
 

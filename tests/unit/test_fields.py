@@ -105,8 +105,8 @@ def test_texts_have_a_longest_length(field: str, limit: int) -> None:
     [
         ('{"external_id":3}', "wrong_type"),
         ('{"external_id":""}', "too_short"),
-        ('{"external_id":"a\\u0007"}', "forbidden_character"),
-        ('{"firstName":"a\\nb"}', "forbidden_character"),
+        ('{"external_id":"a\\u0007"}', "control_character"),
+        ('{"firstName":"a\\nb"}', "control_character"),
         ('{"email":true}', "wrong_type"),
         ('{"tags":"vip"}', "wrong_type"),
         ('{"custom_fields":[]}', "wrong_type"),
@@ -126,7 +126,8 @@ def test_tags_are_trimmed_and_doubles_dropped_keeping_the_first() -> None:
     ("tags", "code"),
     [
         ('["a","  "]', "too_short"),
-        ('["a","b,c"]', "forbidden_character"),
+        ('["a","b,c"]', "forbidden_comma"),
+        ('["a","\\tb"]', "control_character"),
         ('["a",1]', "wrong_type"),
         ('["a","' + "x" * 101 + '"]', "too_long"),
     ],
@@ -168,5 +169,17 @@ def test_unknown_members_are_named_and_server_owned_ones_cannot_be_set() -> None
 
 
 def test_all_errors_come_at_once() -> None:
-    codes = code_of('{"email":"x","phone":"y","external_id":3,"tags":[""]}')
-    assert [field for field, _, _ in codes] == ["email", "phone", "external_id", "tags"]
+    sent = (
+        '{"email":"x","phone":"y","external_id":3,"tags":["","a,b",5],'
+        '"communication_preferences":{"fax":true,"sms":"yes"}}'
+    )
+    assert [pointer for _, _, pointer in code_of(sent)] == [
+        "/email",
+        "/phone",
+        "/external_id",
+        "/tags/0",
+        "/tags/1",
+        "/tags/2",
+        "/communication_preferences/fax",
+        "/communication_preferences/sms",
+    ]
