@@ -56,13 +56,15 @@ SELECT command_id, payload_hmac, outcome::text, recorded_at
   FROM log.read_receipt(%b, %b::int4, %b)
 """
 
-# Positions are dense and in commit order, so a range read never misses one that comes later.
+# Positions are dense and in commit order, so a range read never misses one that comes later. Keys
+# are looked up one by one: a plan made while the log was empty must not join all of them.
 _READ_AFTER: Final[LiteralString] = """
 SELECT e.log_id, e.position, e.workspace_id, e.workspace_sequence, e.stream_id, e.stream_version,
        e.event_id, e.command_id, e.type, e.schema_version, e.data_key_id, e.payload, e.metadata,
        e.recorded_at, e.digest, e.chain, k.master_key_id, k.wrapped
   FROM log.events e
-  LEFT JOIN keyring.data_keys k ON k.data_key_id = e.data_key_id
+  LEFT JOIN LATERAL (SELECT master_key_id, wrapped FROM keyring.data_keys d
+                      WHERE d.data_key_id = e.data_key_id LIMIT 1) k ON true
  WHERE e.log_id = %b::int4 AND e.position > %b::int8
  ORDER BY e.position
  LIMIT %b::int4

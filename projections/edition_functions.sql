@@ -40,8 +40,8 @@ END $$;
 --   p_gone       {workspace_id, customer_id} of deleted and erased customers; one that has a row
 --                as well was restored since
 --   p_parked     {workspace_id, customer_id, position, reason, stack}
--- The joins look rows up by key whatever the statistics say: a plan made while the table was
--- small is kept for long.
+-- The joins look rows up by customer_id alone, which belongs to one workspace for ever, and by
+-- index whatever the statistics say: a plan made while the table was small is kept for long.
 CREATE FUNCTION edition_0.apply(
     p_log_id integer, p_generation integer, p_from bigint, p_to bigint, p_chain bytea,
     p_rows json, p_documents bytea, p_gone json, p_parked json
@@ -72,7 +72,7 @@ BEGIN
     IF p_gone IS NOT NULL THEN
         DELETE FROM edition_0.parked p
          USING json_to_recordset(p_gone) AS g (workspace_id text, customer_id uuid)
-         WHERE p.workspace_id = g.workspace_id AND p.customer_id = g.customer_id;
+         WHERE p.customer_id = g.customer_id;
     END IF;
 
     WITH incoming AS MATERIALIZED (
@@ -86,9 +86,9 @@ BEGIN
                external_id text, email_key text, phone text,
                last_name_key text, company_name_key text)
           LEFT JOIN edition_0.customers o
-                 ON o.workspace_id = n.workspace_id AND o.customer_id = n.customer_id
+                 ON o.customer_id = n.customer_id
          WHERE NOT EXISTS (SELECT FROM edition_0.parked p
-                            WHERE p.workspace_id = n.workspace_id AND p.customer_id = n.customer_id)
+                            WHERE p.customer_id = n.customer_id)
     ), dated AS (
         SELECT i.*, substring(p_documents FROM i.document_at FOR i.document_length) AS document,
                coalesce(i.created_at, i.old_created_at, (
@@ -108,7 +108,7 @@ BEGIN
                d.search_text, d.tag_keys, d.tag_spellings, d.external_id, d.email_key, d.phone,
                d.last_name_key, d.company_name_key
           FROM dated d
-        ON CONFLICT (workspace_id, customer_id) DO UPDATE SET
+        ON CONFLICT (customer_id) DO UPDATE SET
             version = excluded.version, position = excluded.position,
             created_at = excluded.created_at, updated_at = excluded.updated_at,
             document = excluded.document, search_text = excluded.search_text,
@@ -119,7 +119,7 @@ BEGIN
     ), removed AS (
         DELETE FROM edition_0.customers c
          USING json_to_recordset(p_gone) AS g (workspace_id text, customer_id uuid)
-         WHERE c.workspace_id = g.workspace_id AND c.customer_id = g.customer_id
+         WHERE c.customer_id = g.customer_id
            AND NOT EXISTS (SELECT FROM incoming i WHERE i.customer_id = c.customer_id)
         RETURNING c.workspace_id, c.tag_keys, c.tag_spellings
     ), before AS (
@@ -213,12 +213,13 @@ BEGIN
                       ORDER BY l.workspace_sequence DESC LIMIT 1), 0),
            EXISTS (SELECT FROM edition_0.parked p
                     WHERE p.workspace_id = p_workspace_id AND p.customer_id = p_customer_id),
-           c.document, c.version
+           CASE WHEN c.workspace_id = p_workspace_id THEN c.document END,
+           CASE WHEN c.workspace_id = p_workspace_id THEN c.version END
       INTO live, generation, checkpoint, newest, parked, document, version
       FROM (VALUES (1)) AS one (row)
       LEFT JOIN edition_0.checkpoints k ON k.log_id = p_log_id
-      LEFT JOIN edition_0.customers c
-             ON c.workspace_id = p_workspace_id AND c.customer_id = p_customer_id;
+      -- Found by its id, shown only to its workspace.
+      LEFT JOIN edition_0.customers c ON c.customer_id = p_customer_id;
 END $$;
 
 -- A page of customers, newest first, as documents joined by commas; with a search the best matches
@@ -283,7 +284,7 @@ BEGIN
                     || v_where || ' ORDER BY c.created_at DESC, c.customer_id DESC OFFSET $4 LIMIT $5)
                 SELECT string_agg(c.document, $6 ORDER BY p.created_at DESC, p.customer_id DESC)
                   FROM page p JOIN edition_0.customers c
-                    ON c.workspace_id = $1 AND c.customer_id = p.customer_id'
+                    ON c.customer_id = p.customer_id'
                INTO documents
                USING p_workspace_id, p_tags_any, p_tags_none, p_offset, p_limit, ','::bytea;
         END IF;
@@ -319,7 +320,7 @@ BEGIN
         SELECT (SELECT count(*) FROM matches), (
             SELECT string_agg(c.document, $12 ORDER BY p.rank, p.created_at DESC, p.customer_id DESC)
               FROM page p JOIN edition_0.customers c
-                ON c.workspace_id = $1 AND c.customer_id = p.customer_id)'
+                ON c.customer_id = p.customer_id)'
        INTO total, documents
        USING p_workspace_id, p_tags_any, p_tags_none, p_anywhere, p_phone, p_start, p_phone_start,
              p_exact, p_prefix, p_offset, p_limit, ','::bytea;
@@ -346,7 +347,7 @@ BEGIN
         )
         SELECT string_agg(c.document, ','::bytea ORDER BY p.created_at DESC, p.customer_id DESC)
           FROM page p JOIN edition_0.customers c
-            ON c.workspace_id = p_workspace_id AND c.customer_id = p.customer_id);
+            ON c.customer_id = p.customer_id);
 END $$;
 
 -- How many live customers carry a tag, however spelled; all of the workspace for ''.
