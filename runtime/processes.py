@@ -26,6 +26,7 @@ from runtime.postgres import Pool, Role, ask, connect, make_pool
 from runtime.readiness import readiness
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
+from runtime.web.docs import docs
 from runtime.web.frame import Frame, Part
 from runtime.web.server import serve
 
@@ -85,7 +86,7 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
         await stack.enter_async_context(line.kept_up())
         await stack.enter_async_context(registered(pool.connection, "api", lambda: {"side": side}))
         frame = Frame(authentication, readiness(pool, line, settings.log_id), parts)
-        yield Litestar(plugins=[frame], openapi_config=None)
+        yield Litestar([docs], plugins=[frame], openapi_config=None)
 
 
 async def run_relay(settings: Settings) -> None:
