@@ -70,7 +70,13 @@ class Appender:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
-            await self._append_batch(self._take_batch())
+            batch = self._take_batch()
+            try:
+                await self._append_batch(batch)
+            except Exception as error:
+                # Whatever it is: the loop serves every later request.
+                log.exception("append.failed", groups=len(batch))
+                self._refuse(batch, error)
 
     def close(self) -> None:
         """Take nothing more; `run` ends when the queue is empty."""
@@ -98,10 +104,6 @@ class Appender:
             self._refuse(batch, error)
             self._refuse(list(self._queue), error)
             self._queue.clear()
-            return
-        except Exception as error:
-            log.exception("append.failed", groups=len(batch))
-            self._refuse(batch, error)
             return
         newest = 0
         for waiting, outcome in zip(batch, outcomes, strict=True):

@@ -121,7 +121,7 @@ def _decide_row(
         if known is None
         else UpdateCustomer(changes=row.changes)
     )
-    events = decide(customer.state, command, actor=origin.actor, reason=origin.reason)
+    events = decide(customer.state, command, origin)
     draft.record(customer, events)
     customers[row.external_id] = customer
     status: Status = "created" if known is None else "updated" if events else "unchanged"

@@ -11,6 +11,7 @@ from command_side.commands import (
     CreateCustomer,
     CustomerChanges,
     DeleteCustomer,
+    Origin,
     UpdateCustomer,
 )
 from command_side.errors import CustomerGone, CustomerNotFound, InvalidFields
@@ -71,19 +72,20 @@ def evolve(state: State, event: CustomerEvent) -> State:
             assert_never(event)
 
 
-def decide(
-    state: State, command: Command, *, actor: str | None = None, reason: str | None = None
-) -> list[CustomerEvent]:
+def decide(state: State, command: Command, origin: Origin) -> list[CustomerEvent]:
     """The events a command leads to; none when all is as wished already. Raises Rejection."""
     match command:
         case CreateCustomer():
             data = _resulting(CustomerData(), command.changes)
-            if command.changes.custom_fields:
-                # There is nothing to remove yet: a null is a value as any other, kept as sent.
-                data = replace(data, custom_fields=command.changes.custom_fields)
             changed = _changed_fields(CustomerData(), data)
             return [
-                CustomerCreated(customer=data, changed_fields=changed, actor=actor, reason=reason)
+                CustomerCreated(
+                    customer=data,
+                    changed_fields=changed,
+                    actor=origin.actor,
+                    reason=origin.reason,
+                    request_id=origin.request_id,
+                )
             ]
         case UpdateCustomer():
             before = live(state)
@@ -97,12 +99,20 @@ def decide(
                     customer=data,
                     changed_fields=changed,
                     previous=previous,
-                    actor=actor,
-                    reason=reason,
+                    actor=origin.actor,
+                    reason=origin.reason,
+                    request_id=origin.request_id,
                 )
             ]
         case DeleteCustomer():
-            return [CustomerDeleted(customer=live(state), actor=actor, reason=reason)]
+            return [
+                CustomerDeleted(
+                    customer=live(state),
+                    actor=origin.actor,
+                    reason=origin.reason,
+                    request_id=origin.request_id,
+                )
+            ]
         case _:
             assert_never(command)
 
@@ -170,6 +180,9 @@ def _merged_custom_fields(before: CustomerData, changes: CustomerChanges) -> dic
         return before.custom_fields
     if changes.custom_fields is None:
         return {}
+    if before == CustomerData():
+        # A new customer: there is nothing to remove, and a null is kept as sent like any value.
+        return changes.custom_fields
     merged = dict(before.custom_fields)
     for key, value in changes.custom_fields.items():
         if value == _NULL:

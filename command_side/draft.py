@@ -2,7 +2,6 @@
 
 from datetime import datetime
 from typing import Final
-from uuid import UUID
 
 import msgspec
 from msgspec import Struct
@@ -15,8 +14,7 @@ from events.customer import CustomerData, CustomerEvent
 from events.document import render_document
 from events.envelope import CustomerId, Metadata, NewEvent, StreamVersion
 from events.errors import CorruptEvent
-from events.keys import DataKey, Keyring, Place, WrappedKey, seal_payload
-from events.reading import open_event
+from events.keys import DataKey, Keyring, Place, WrappedKey, open_payload, seal_payload
 from events.upcasters import NEWEST_VERSION
 from runtime.ids import new_id
 
@@ -47,21 +45,10 @@ class Draft:
         self._origin = origin
         self._command_id = new_id()
         self._metadata = _encoder.encode(
-            Metadata(
-                api_key_id=origin.api_key_id,
-                request_id=origin.request_id,
-                correlation_id=origin.request_id,
-                causation_id=str(self._command_id),
-                traceparent=origin.traceparent,
-            )
+            Metadata(api_key_id=origin.api_key_id, traceparent=origin.traceparent)
         )
         self._customers: list[DraftCustomer] = []
         self._events: list[NewEvent] = []
-
-    @property
-    def command_id(self) -> UUID:
-        """The id that all events of the group share."""
-        return self._command_id
 
     @property
     def event_count(self) -> int:
@@ -91,10 +78,10 @@ class Draft:
             raise CorruptEvent(
                 f"Customer {newest.stream_id} has no data key, and no CustomerErased says why."
             )
+        data_key = self._keyring.unwrap(newest.wrapped_key)
         place = self._place(newest.stream_id, newest.stream_version, newest.type)
         place = msgspec.structs.replace(place, schema_version=newest.schema_version)
-        payload = open_event(self._keyring, place, newest.payload, newest.wrapped_key, clear=False)
-        assert payload is not None, "a key is at hand"  # noqa: S101 - a type guard
+        payload = open_payload(data_key, place, newest.payload)
         event = codec.decode(newest.type, newest.schema_version, payload)
         state = evolve(Unknown(), event)
         customer = DraftCustomer(
@@ -103,7 +90,7 @@ class Draft:
             version=newest.stream_version,
             created_at=newest.created_at,
             updated_at=newest.recorded_at,
-            data_key=self._keyring.unwrap(newest.wrapped_key),
+            data_key=data_key,
             new_key=None,
             held_before=held_external_id(state),
         )

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 from command_side.commands import CustomerChanges
 from events.customer import Channel
 from runtime.field_error import FieldError
+from runtime.text import fold_case
 
 EMAIL_MAX: Final = 254
 NAME_MAX: Final = 300
@@ -66,6 +67,7 @@ def read_changes(members: dict[str, Raw], pointer: str = "") -> Reading:
     errors: list[FieldError] = []
     spelled: dict[str, str] = {}
     unknown: list[str] = []
+    contradicted: set[str] = set()
     for member, raw in members.items():
         name = _SPELLINGS.get(member)
         if name is None:
@@ -79,9 +81,12 @@ def read_changes(members: dict[str, Raw], pointer: str = "") -> Reading:
         if values.setdefault(name, value) != value:
             other = Fault(f"Differs from {spelled[name]}; send one of the two.", "two_spellings")
             errors.append(_field_error(member, other, pointer))
+            contradicted.add(name)
         spelled[name] = member
     return Reading(
-        changes=CustomerChanges(**cast(dict[str, Any], values)),
+        changes=CustomerChanges(
+            **{name: cast(Any, value) for name, value in values.items() if name not in contradicted}
+        ),
         errors=tuple(errors),
         unknown=tuple(unknown),
     )
@@ -191,7 +196,7 @@ def _read_tags(raw: Raw) -> tuple[str, ...]:
             continue
         trimmed = tag.strip(" ")
         faults.extend(_tag_faults(trimmed, f"/{index}"))
-        tags.setdefault(trimmed.casefold(), trimmed)
+        tags.setdefault(fold_case(trimmed), trimmed)
     if faults:
         raise Refused(*faults)
     return tuple(tags.values())

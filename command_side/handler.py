@@ -2,7 +2,6 @@
 
 from typing import Final
 
-import structlog
 from msgspec import Struct
 
 from command_side.appender import Appender
@@ -32,8 +31,6 @@ from events.errors import AppendFailed
 from events.keys import Keyring
 
 ATTEMPTS_MAX: Final = 10
-
-log = structlog.get_logger()
 
 
 class Token(Struct, frozen=True, kw_only=True):
@@ -107,7 +104,7 @@ class CommandHandler:
         self, draft: Draft, customer: DraftCustomer, command: Command, origin: Origin
     ) -> Written | None:
         """Decide and append; None when another writer was faster."""
-        events = decide(customer.state, command, actor=origin.actor, reason=origin.reason)
+        events = decide(customer.state, command, origin)
         if not events:
             return _written(customer, None)
         draft.record(customer, events)

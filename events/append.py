@@ -101,10 +101,14 @@ class NewestEvent(Struct, frozen=True, kw_only=True):
 
 
 class KeyedEvent(Struct, frozen=True, kw_only=True):
-    """A stored event with the key that opens it; None once the customer was erased."""
+    """A stored event with the key that opens it, and whether its customer was erased since.
+
+    A key that is missing without an erasure is corruption, never taken for an erasure.
+    """
 
     stored: StoredEvent
     wrapped_key: WrappedKey | None
+    erased: bool
 
 
 class Head(Struct, frozen=True, kw_only=True):

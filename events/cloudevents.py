@@ -32,12 +32,15 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     data: Raw
 
 
-def render_cloud_event(event: StoredEvent, generation: int, data: bytes) -> bytes:
-    """The message body of a stored event whose payload decrypts to `data`."""
+def render_cloud_event(event: StoredEvent, data: bytes) -> bytes:
+    """The message body of a stored event whose payload decrypts to `data`.
+
+    The generation is no part of it: the same event published again after a fork is the same event.
+    """
     return _encoder.encode(
         CloudEvent(
             id=event.event_id,
-            source=f"/customers/{event.log_id}/{generation}",
+            source=f"/customers/{event.log_id}",
             type=event.type,
             subject=event.stream_id,
             time=format_time(event.recorded_at),

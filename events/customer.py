@@ -46,6 +46,7 @@ class CustomerCreated(Struct, frozen=True, kw_only=True):
     previous: PreviousData = PreviousData()
     actor: str | None = None
     reason: str | None = None
+    request_id: str | None = None
 
 
 class CustomerUpdated(Struct, frozen=True, kw_only=True):
@@ -56,6 +57,7 @@ class CustomerUpdated(Struct, frozen=True, kw_only=True):
     previous: PreviousData
     actor: str | None = None
     reason: str | None = None
+    request_id: str | None = None
 
 
 class CustomerDeleted(Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ class CustomerDeleted(Struct, frozen=True, kw_only=True):
     previous: PreviousData = PreviousData()
     actor: str | None = None
     reason: str | None = None
+    request_id: str | None = None
 
 
 class CustomerRestored(Struct, frozen=True, kw_only=True):
@@ -76,6 +79,7 @@ class CustomerRestored(Struct, frozen=True, kw_only=True):
     previous: PreviousData = PreviousData()
     actor: str | None = None
     reason: str | None = None
+    request_id: str | None = None
 
 
 class CustomerErased(Struct, frozen=True, kw_only=True):

@@ -22,10 +22,12 @@ CustomerId = NewType("CustomerId", UUID)
 
 
 class Metadata(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """How an event came to be; stored in clear, so nothing of a person may stand here."""
+    """How an event came to be; stored in clear for ever, so nothing a client words stands here.
+
+    The request's id, the actor and the reason are in the encrypted payload.
+    """
 
     api_key_id: str | None = None
-    request_id: str | None = None
     correlation_id: str | None = None
     causation_id: str | None = None
     traceparent: str | None = None

@@ -1,10 +1,11 @@
-"""The JetStream stream of a log: its name, its subjects, its configuration, its batches."""
+"""The JetStream stream of a log: its name, its subjects, its configuration."""
 
 from typing import Final
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
 from events.envelope import CustomerId, WorkspaceId
+from events.errors import UnknownEvent
 
 POSITION_HEADER: Final = "Customers-Position"
 DIGEST_HEADER: Final = "Customers-Digest"
@@ -31,6 +32,8 @@ def event_subject(
     log_id: int, generation: int, workspace_id: WorkspaceId, customer_id: CustomerId, type_: str
 ) -> str:
     """The subject of an event; 256 partitions by the last byte of the customer's id."""
+    if type_ not in _ACTIONS:
+        raise UnknownEvent(type_, 1)
     partition = customer_id.bytes[-1]
     return f"customers.{log_id}.{generation}.{workspace_id}.{partition:02x}.{_ACTIONS[type_]}"
 

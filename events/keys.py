@@ -1,7 +1,8 @@
 """Data keys, one per customer: made, wrapped by a master key, used to seal payloads.
 
-AES-256-GCM throughout; a sealed text is a 12-byte random nonce, then ciphertext and tag. What is
-authenticated beside a payload binds it to its place, so that no payload can be moved elsewhere.
+AES-256-GCM throughout; a sealed text is the byte 1 for this format, a random nonce of 12 bytes,
+then ciphertext and tag. What is authenticated beside a payload binds it to its place, so that no
+payload can be moved elsewhere.
 """
 
 import os
@@ -17,6 +18,7 @@ from events.errors import CorruptEvent, KeyUnavailable
 from runtime.ids import new_id
 from runtime.settings import MasterKeys
 
+_FORMAT: Final = b"\x01"
 _NONCE_BYTES: Final = 12
 
 
@@ -84,6 +86,7 @@ class Place(Struct, frozen=True, kw_only=True):
         """The bytes that are authenticated beside the payload."""
         return "\n".join(
             (
+                "customers/1",
                 self.workspace_id,
                 str(self.stream_id),
                 str(self.stream_version),
@@ -112,12 +115,15 @@ def open_payload(data_key: DataKey, place: Place, sealed: bytes) -> bytes:
 
 def _seal(cipher: AESGCM, clear: bytes, bound: bytes) -> bytes:
     nonce = os.urandom(_NONCE_BYTES)
-    return nonce + cipher.encrypt(nonce, clear, bound)
+    return _FORMAT + nonce + cipher.encrypt(nonce, clear, bound)
 
 
 def _open(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
-    return cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound)
+    if sealed[:1] != _FORMAT:
+        raise InvalidTag
+    nonce, ciphertext = sealed[1 : 1 + _NONCE_BYTES], sealed[1 + _NONCE_BYTES :]
+    return cipher.decrypt(nonce, ciphertext, bound)
 
 
 def _binding(data_key_id: UUID, stream_id: CustomerId) -> bytes:
-    return data_key_id.bytes + stream_id.bytes
+    return b"customers/1/key" + data_key_id.bytes + stream_id.bytes

@@ -52,7 +52,7 @@ _FIND_RESERVATIONS: Final[LiteralString] = (
 
 # One receipt, of this workspace only.
 _READ_RECEIPT: Final[LiteralString] = """
-SELECT command_id, payload_hmac, outcome::text, recorded_at
+SELECT command_id, payload_hmac, result::text, recorded_at
   FROM log.read_receipt(%b, %b::int4, %b)
 """
 
@@ -61,7 +61,10 @@ SELECT command_id, payload_hmac, outcome::text, recorded_at
 _READ_AFTER: Final[LiteralString] = """
 SELECT e.log_id, e.position, e.workspace_id, e.workspace_sequence, e.stream_id, e.stream_version,
        e.event_id, e.command_id, e.type, e.schema_version, e.data_key_id, e.payload, e.metadata,
-       e.recorded_at, e.digest, e.chain, k.master_key_id, k.wrapped
+       e.recorded_at, e.digest, e.chain,
+       k.wrapped IS NULL AND EXISTS (
+            SELECT FROM log.events x WHERE x.stream_id = e.stream_id AND x.type = 'CustomerErased'),
+       k.master_key_id, k.wrapped
   FROM log.events e
   LEFT JOIN LATERAL (SELECT master_key_id, wrapped FROM keyring.data_keys d
                       WHERE d.data_key_id = e.data_key_id LIMIT 1) k ON true
@@ -255,10 +258,11 @@ def _newest(*columns: Any) -> NewestEvent:
 
 
 def _keyed(*columns: Any) -> KeyedEvent:
-    *stored, master_key_id, wrapped = columns
+    *stored, erased, master_key_id, wrapped = columns
     event = StoredEvent(**dict(zip(StoredEvent.__struct_fields__, stored, strict=True)))
     return KeyedEvent(
         stored=event,
+        erased=erased,
         wrapped_key=_wrapped(event.data_key_id, event.stream_id, master_key_id, wrapped),
     )
 

@@ -171,7 +171,14 @@ class MemoryLog:
     async def read_after(self, position: Position, limit: int) -> list[KeyedEvent]:
         """Events behind a position, in order, at most `limit`."""
         return [
-            KeyedEvent(stored=event, wrapped_key=self._keys.get(event.stream_id))
+            KeyedEvent(
+                stored=event,
+                wrapped_key=self._keys.get(event.stream_id),
+                erased=any(
+                    e.type == "CustomerErased" and e.stream_id == event.stream_id
+                    for e in self._events
+                ),
+            )
             for event in self._events[position : position + limit]
         ]
 

@@ -4,23 +4,25 @@ from events import codec
 from events.append import KeyedEvent
 from events.customer import CustomerEvent
 from events.envelope import RecordedEvent
-from events.keys import Keyring, Place, WrappedKey, open_payload
-
-
-def open_event(
-    keyring: Keyring, place: Place, sealed: bytes, wrapped_key: WrappedKey | None, *, clear: bool
-) -> bytes | None:
-    """The payload's JSON; None when its key was destroyed. Raises CorruptEvent, KeyUnavailable."""
-    if clear:
-        return sealed
-    if wrapped_key is None:
-        return None
-    return open_payload(keyring.unwrap(wrapped_key), place, sealed)
+from events.errors import CorruptEvent
+from events.keys import Keyring, Place, open_payload
 
 
 def open_stored(keyring: Keyring, keyed: KeyedEvent) -> bytes | None:
-    """The payload's JSON of a stored event; None when its customer was erased."""
+    """The payload's JSON of a stored event; None when its customer was erased.
+
+    Raises CorruptEvent, KeyUnavailable.
+    """
     stored = keyed.stored
+    if stored.data_key_id is None:
+        return stored.payload
+    if keyed.wrapped_key is None:
+        if keyed.erased:
+            return None
+        raise CorruptEvent(
+            f"Event {stored.position} has no data key, and no CustomerErased says why: the key was "
+            "lost or removed by hand. Restore keyring.data_keys from a backup."
+        )
     place = Place(
         workspace_id=stored.workspace_id,
         stream_id=stored.stream_id,
@@ -28,8 +30,7 @@ def open_stored(keyring: Keyring, keyed: KeyedEvent) -> bytes | None:
         type=stored.type,
         schema_version=stored.schema_version,
     )
-    clear = stored.data_key_id is None
-    return open_event(keyring, place, stored.payload, keyed.wrapped_key, clear=clear)
+    return open_payload(keyring.unwrap(keyed.wrapped_key), place, stored.payload)
 
 
 def recorded(keyring: Keyring, keyed: KeyedEvent) -> RecordedEvent:

@@ -35,6 +35,7 @@ from events.errors import EventsError, StreamContradiction
 from events.keys import Keyring
 from events.log import LogReader
 from events.reading import open_stored
+from runtime.logs import harmless_message
 
 POLL_SECONDS: Final = 1.0
 PUBLISH_SECONDS: Final = 3.0
@@ -91,13 +92,14 @@ class Relay:
             try:
                 connection = await self._connect()
             except psycopg.OperationalError as error:
-                await self._rest("no connection", f"the database does not answer: {error}")
+                await self._rest("no connection", f"the database is away: {type(error).__name__}")
                 continue
             async with connection:
                 try:
                     await self._serve(connection)
                 except psycopg.OperationalError as error:
-                    await self._rest("no connection", f"the database went away: {error}")
+                    words = f"the database went away: {type(error).__name__}"
+                    await self._rest("no connection", words)
 
     async def _serve(self, connection: AsyncConnection[TupleRow]) -> None:
         reader = LogReader(connection, self._log_id)
@@ -105,13 +107,20 @@ class Relay:
             try:
                 await self._await_turn(connection, reader)
                 await self._publish_from(reader, await self._resume(reader))
-            except (StreamContradiction, EventsError) as error:
+            except EventsError as error:
                 await self._rest("stopped", str(error))
             except PublishError as error:
                 if error.code not in WRONG_LAST_SEQUENCE:
                     await self._rest("no connection", str(error))
             except (nats.errors.Error, APIError, TimeoutError, OSError) as error:
                 await self._rest("no connection", f"NATS does not answer: {_words(error)}")
+            except psycopg.OperationalError:
+                raise
+            except Exception as error:
+                # The cause may go away by itself, as a migration that is still to come does.
+                if self.state.condition != "stopped":
+                    log.exception("relay.stopped")
+                await self._rest("stopped", f"{type(error).__name__}: {harmless_message(error)}")
 
     async def _await_turn(self, connection: AsyncConnection[TupleRow], reader: LogReader) -> None:
         """Return when no other relay holds the lock, or when the one that does has stalled."""
@@ -133,14 +142,16 @@ class Relay:
 
     async def _resume(self, reader: LogReader) -> Head:
         """The end of the stream, once it is proven to be a place of the log."""
-        head = await reader.head()
-        name = jetstream.stream_name(self._log_id, head.generation)
+        generation = (await reader.head()).generation
+        name = jetstream.stream_name(self._log_id, generation)
         try:
             info = await self._stream.stream_info(name)
         except NotFoundError:
-            config = jetstream.stream_config(self._log_id, head.generation, self._replicas)
+            config = jetstream.stream_config(self._log_id, generation, self._replicas)
             info = await self._stream.add_stream(config)
             log.info("relay.stream_created", stream=name)
+        # The log is asked after the stream: it can only have grown since.
+        head = await reader.head()
         sequence = info.state.last_seq
         if sequence > head.position:
             raise StreamContradiction(
@@ -198,7 +209,7 @@ class Relay:
                 self._log_id, generation, event.workspace_id, event.stream_id, event.type
             ),
             # An erased event keeps its place in a stream that is made again, without its data.
-            body=render_cloud_event(event, generation, b"null" if data is None else data),
+            body=render_cloud_event(event, b"null" if data is None else data),
             headers={
                 "Content-Type": CONTENT_TYPE,
                 jetstream.POSITION_HEADER: str(event.position),

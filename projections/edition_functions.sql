@@ -209,7 +209,8 @@ BEGIN
     SELECT coalesce((SELECT e.live FROM projections.editions e
                       WHERE e.schema_name = 'edition_0'), false),
            k.generation, coalesce(k.position, 0),
-           coalesce((SELECT l.position FROM log.events l WHERE l.workspace_id = p_workspace_id
+           coalesce((SELECT l.position FROM log.events l
+                      WHERE l.log_id = p_log_id AND l.workspace_id = p_workspace_id
                       ORDER BY l.workspace_sequence DESC LIMIT 1), 0),
            EXISTS (SELECT FROM edition_0.parked p
                     WHERE p.workspace_id = p_workspace_id AND p.customer_id = p_customer_id),
@@ -248,7 +249,8 @@ BEGIN
     SELECT coalesce((SELECT e.live FROM projections.editions e
                       WHERE e.schema_name = 'edition_0'), false),
            k.generation, coalesce(k.position, 0),
-           coalesce((SELECT l.position FROM log.events l WHERE l.workspace_id = p_workspace_id
+           coalesce((SELECT l.position FROM log.events l
+                      WHERE l.log_id = p_log_id AND l.workspace_id = p_workspace_id
                       ORDER BY l.workspace_sequence DESC LIMIT 1), 0),
            EXISTS (SELECT FROM edition_0.parked p WHERE p.workspace_id = p_workspace_id)
       INTO live, generation, checkpoint, newest, parked

@@ -7,9 +7,15 @@ from typing import Final
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
+from runtime.migrate import MigrationError
+
 _TABLES: Final = Path(__file__).parent / "edition.sql"
 _FUNCTIONS: Final = Path(__file__).parent / "edition_functions.sql"
 _PLACEHOLDER: Final = "edition_0"
+
+_OTHER_TABLES: Final = """\
+Edition {edition} of the read model has the tables of another version. It comes back from the log:
+drop the schema edition_{edition}, delete its row in projections.editions, `customers migrate`."""
 
 # Any constant of ours: two `customers migrate` at once take turns.
 _LOCK: Final = 7_305_410_119
@@ -29,13 +35,18 @@ END $$
 def prepare_editions(connection: Connection[TupleRow]) -> list[str]:
     """Make edition 1 when there is none, bring the functions of all up to date; what was done.
 
-    Tables are never changed: an edition with other ones than this version's goes on serving until
-    it is rebuilt. Belongs behind every run of the migrations.
+    Tables are never changed; raises MigrationError for an edition with those of another version.
+    Belongs behind every run of the migrations.
     """
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        rows = connection.execute("SELECT edition, functions_checksum FROM projections.editions")
-        known = {int(edition): str(checksum) for edition, checksum in rows.fetchall()}
+        rows = connection.execute(
+            "SELECT edition, tables_checksum, functions_checksum FROM projections.editions"
+        ).fetchall()
+        for edition, tables, _ in rows:
+            if tables != _checksum(_TABLES):
+                raise MigrationError(_OTHER_TABLES.format(edition=edition))
+        known = {int(edition): str(checksum) for edition, _, checksum in rows}
         if not known:
             create_edition(connection, 1)
             connection.execute("UPDATE projections.editions SET live = true WHERE edition = 1")

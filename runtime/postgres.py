@@ -39,6 +39,8 @@ def _conninfo(settings: Settings, role: Role | None, name: str, statement_timeou
         str(conninfo_to_dict(settings.database_url).get("options", "")),
         f"-c statement_timeout={statement_timeout}s",
         "-c idle_in_transaction_session_timeout=60s",
+        # What has answered is durable, whatever the server's own default.
+        "-c synchronous_commit=on",
         "-c timezone=UTC",
     ]
     if role is not None:
@@ -71,13 +73,13 @@ def connect_as_owner(settings: Settings, name: str) -> Connection[TupleRow]:
     return Connection.connect(_conninfo(settings, None, name, 0), autocommit=True)
 
 
-def make_pool(settings: Settings, role: Role, name: str) -> Pool:
+def make_pool(settings: Settings, role: Role, name: str, *, size: int) -> Pool:
     """A closed pool of autocommit connections in the role; open it inside the running loop."""
     return AsyncConnectionPool(
         _conninfo(settings, role, name, 30),
         kwargs={"autocommit": True, "prepare_threshold": _prepare_threshold(settings)},
-        min_size=min(2, settings.pool_size),
-        max_size=settings.pool_size,
+        min_size=min(2, size),
+        max_size=size,
         max_waiting=1000,
         timeout=POOL_SECONDS,
         reconnect_timeout=30.0,

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import msgspec
 from litestar import Litestar
@@ -30,6 +30,9 @@ from runtime.web.docs import docs
 from runtime.web.frame import Frame, Part
 from runtime.web.server import serve
 
+LOG_CONNECTIONS: Final = 3
+"""One appends, the others look customers up for it."""
+
 Side: TypeAlias = Literal["command", "query", "both"]
 
 
@@ -45,7 +48,9 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
     """The app of an API process with everything it needs, until the block ends."""
     keyring = Keyring(read_master_keys(settings))
     async with AsyncExitStack() as stack:
-        pool = await stack.enter_async_context(make_pool(settings, Role.API, "customers api"))
+        pool = await stack.enter_async_context(
+            make_pool(settings, Role.API, "customers api", size=settings.pool_size)
+        )
         authentication = Authentication(lambda key_hash: _find_key(pool, key_hash))
 
         def forget_keys(_: bytes) -> None:
@@ -74,9 +79,13 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
             async def ping_appended(position: Position) -> None:
                 await line.ping(jetstream.appended_ping(settings.log_id), b"%d" % position)
 
+            # Of its own: writes never queue behind slow searches.
+            log_pool = await stack.enter_async_context(
+                make_pool(settings, Role.API, "customers api log", size=LOG_CONNECTIONS)
+            )
             commands = await stack.enter_async_context(
                 command_side(
-                    PostgresLog(pool, settings.log_id),
+                    PostgresLog(log_pool, settings.log_id),
                     keyring,
                     on_appended=ping_appended,
                     wait_seconds=settings.write_wait,

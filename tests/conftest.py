@@ -96,7 +96,7 @@ def keyring(settings: Settings) -> Keyring:
 @pytest.fixture
 async def postgres_log(settings: Settings) -> AsyncGenerator[PostgresLog]:
     """The log as an API process has it."""
-    async with make_pool(settings, Role.API, "test api") as pool:
+    async with make_pool(settings, Role.API, "test api", size=settings.pool_size) as pool:
         yield PostgresLog(pool, settings.log_id)
 
 

@@ -14,18 +14,21 @@ CREATE TABLE log.events (
     event_id uuid NOT NULL,
     command_id uuid NOT NULL,
     type text COLLATE "C" NOT NULL,
-    schema_version integer NOT NULL,
+    schema_version integer NOT NULL CHECK (schema_version > 0),
     -- NULL: the payload is clear, because it holds nothing of the person (CustomerErased).
     data_key_id uuid,
     payload bytea NOT NULL,
     metadata bytea NOT NULL,
     recorded_at timestamptz NOT NULL,
-    digest bytea NOT NULL,
-    chain bytea NOT NULL,
+    digest bytea NOT NULL CHECK (octet_length(digest) = 32),
+    chain bytea NOT NULL CHECK (octet_length(chain) = 32),
+    -- Only what holds nothing of the person may be in clear.
+    CHECK ((data_key_id IS NULL) = (type = 'CustomerErased')),
     PRIMARY KEY (log_id, position),
     UNIQUE (stream_id, stream_version),
     UNIQUE (event_id),
-    UNIQUE (workspace_id, workspace_sequence)
+    -- The workspace first: who knows log and position has only the primary key to walk.
+    UNIQUE (workspace_id, log_id, workspace_sequence)
 );
 
 -- Ciphertext does not compress; trying costs time in the append's lock.
@@ -76,7 +79,7 @@ CREATE TABLE log.receipts (
     key_hmac bytea NOT NULL,
     payload_hmac bytea NOT NULL,
     command_id uuid NOT NULL,
-    outcome jsonb NOT NULL,
+    result jsonb NOT NULL,
     recorded_at timestamptz NOT NULL,
     PRIMARY KEY (log_id, workspace_id, key_hmac)
 );
@@ -86,18 +89,12 @@ CREATE INDEX receipts_by_age ON log.receipts (recorded_at);
 CREATE TABLE keyring.data_keys (
     data_key_id uuid PRIMARY KEY,
     workspace_id text COLLATE "C" NOT NULL,
-    stream_id uuid NOT NULL UNIQUE,
+    stream_id uuid NOT NULL,
     master_key_id text NOT NULL,
     wrapped bytea NOT NULL,
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
-
--- Secrets of the service itself, wrapped like data keys.
-CREATE TABLE keyring.secrets (
-    name text PRIMARY KEY,
-    master_key_id text NOT NULL,
-    wrapped bytea NOT NULL
-);
+CREATE INDEX data_keys_by_stream ON keyring.data_keys (stream_id);
 
 -- SHA-256 over every column but digest and chain, each behind its length in four bytes, NULL as
 -- length -1; events/chain.py computes the same. One expression, so that the planner inlines it.
@@ -107,7 +104,7 @@ CREATE FUNCTION log.event_digest(
     schema_version integer, data_key_id uuid, payload bytea, metadata bytea,
     recorded_at timestamptz
 ) RETURNS bytea
-LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $$
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
     SELECT sha256(
         int4send(8) || int8send(log_id)
         || int4send(8) || int8send("position")

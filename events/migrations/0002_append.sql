@@ -38,7 +38,7 @@ DECLARE
     g record;
     e record;
     known record;
-    v_generation integer := log.current_generation(p_log_id);
+    v_generation integer;
     v_position bigint;
     -- The workspace that v_sequence counts.
     v_workspace text;
@@ -59,6 +59,7 @@ BEGIN
     END IF;
     -- In a statement of its own: the statements after it see all that was committed before the lock.
     PERFORM pg_advisory_xact_lock(730541, p_log_id);
+    v_generation := log.current_generation(p_log_id);
 
     SELECT l.position, l.chain, l.recorded_at INTO known
       FROM log.events l WHERE l.log_id = p_log_id ORDER BY l.position DESC LIMIT 1;
@@ -94,13 +95,13 @@ BEGIN
         END IF;
 
         IF outcome IS NULL AND g.receipt_key IS NOT NULL THEN
-            SELECT r.command_id, r.payload_hmac, r.outcome, r.recorded_at INTO known
+            SELECT r.command_id, r.payload_hmac, r.result, r.recorded_at INTO known
               FROM log.receipts r
              WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id AND r.key_hmac = g.receipt_key;
             IF FOUND THEN
                 outcome := CASE WHEN known.command_id = g.command_id THEN 'appended' ELSE 'replayed' END;
                 command_id := known.command_id; payload_hmac := known.payload_hmac;
-                receipt := known.outcome; recorded_at := known.recorded_at;
+                receipt := known.result; recorded_at := known.recorded_at;
             END IF;
         END IF;
 
@@ -173,7 +174,7 @@ BEGIN
             IF v_workspace IS DISTINCT FROM g.workspace_id THEN
                 v_workspace := g.workspace_id;
                 SELECT l.workspace_sequence INTO v_sequence
-                  FROM log.events l WHERE l.workspace_id = g.workspace_id
+                  FROM log.events l WHERE l.log_id = p_log_id AND l.workspace_id = g.workspace_id
                  ORDER BY l.workspace_sequence DESC LIMIT 1;
                 v_sequence := coalesce(v_sequence, 0);
             END IF;
@@ -239,9 +240,9 @@ $$;
 
 -- What this Idempotency-Key led to, if anything.
 CREATE FUNCTION log.read_receipt(p_workspace_id text, p_log_id integer, p_key_hmac bytea)
-RETURNS TABLE (command_id uuid, payload_hmac bytea, outcome jsonb, recorded_at timestamptz)
+RETURNS TABLE (command_id uuid, payload_hmac bytea, result jsonb, recorded_at timestamptz)
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT r.command_id, r.payload_hmac, r.outcome, r.recorded_at
+    SELECT r.command_id, r.payload_hmac, r.result, r.recorded_at
       FROM log.receipts r
      WHERE r.workspace_id = p_workspace_id AND r.log_id = p_log_id AND r.key_hmac = p_key_hmac
 $$;
@@ -257,8 +258,7 @@ REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
 GRANT USAGE ON SCHEMA log TO customers_api, customers_relay, customers_projector;
 GRANT USAGE ON SCHEMA keyring TO customers_relay, customers_projector;
 GRANT EXECUTE ON FUNCTION log.append, log.read_newest, log.find_reservations, log.read_receipt,
-    log.head_position, log.current_generation TO customers_api;
+    log.head_position TO customers_api;
 GRANT EXECUTE ON FUNCTION log.current_generation TO customers_relay, customers_projector;
 GRANT SELECT ON log.events, log.generations TO customers_relay, customers_projector;
 GRANT SELECT ON keyring.data_keys TO customers_relay, customers_projector;
-GRANT SELECT ON log.generations TO customers_api;

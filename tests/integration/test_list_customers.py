@@ -441,7 +441,10 @@ async def test_a_key_without_the_scope_reads_nothing(reader: Reader, settings: S
 
 
 async def test_the_api_has_no_right_on_the_tables(settings: Settings) -> None:
-    async with make_pool(settings, Role.API, "test api") as pool, pool.connection() as connection:
+    async with (
+        make_pool(settings, Role.API, "test api", size=2) as pool,
+        pool.connection() as connection,
+    ):
         for table in (
             ("edition_1", "customers"),
             ("edition_1", "counts"),

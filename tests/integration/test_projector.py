@@ -176,9 +176,22 @@ async def test_an_event_erased_since_moves_nothing_but_the_checkpoint(
 ) -> None:
     customer = writer.a_customer()
     await append(postgres_log, writer, writer.event(customer))
+    await append(postgres_log, writer, writer.event(customer, 2, CustomerErased(positions=(1,))))
+    owner.execute("DELETE FROM keyring.data_keys WHERE stream_id = %s", [customer])
+    await model.catch_up(batch=1)
+    assert (model.position, rows(owner), counts(owner)) == (2, [], {})
+
+
+async def test_a_key_that_is_gone_without_an_erasure_parks_the_customer(
+    model: Projecting, postgres_log: PostgresLog, writer: Writer, owner: Connection[TupleRow]
+) -> None:
+    customer, other = writer.a_customer(), writer.a_customer()
+    await append(postgres_log, writer, writer.event(customer), writer.event(other))
     owner.execute("DELETE FROM keyring.data_keys WHERE stream_id = %s", [customer])
     await model.catch_up()
-    assert (model.position, rows(owner), counts(owner)) == (1, [], {})
+    assert [row["customer_id"] for row in rows(owner)] == [other]
+    parked = owner.execute("SELECT customer_id, reason FROM edition_1.parked").fetchall()
+    assert parked == [(customer, "CorruptEvent")]
 
 
 def a_happening(chance: random.Random, kind: type[CustomerEvent] | None = None) -> CustomerEvent:

@@ -147,7 +147,7 @@ def a_query(search: str = "", tags: tuple[tuple[str, ...], ...] = (), offset: in
 def test_one_customer_is_one_look_into_the_primary_key(seeded: Seeded, workspace: str) -> None:
     nodes = seeded.customer(workspace)
     assert "customers_pkey" in indexes(nodes)
-    assert "events_workspace_id_workspace_sequence_key" in {node.index for node in nodes}
+    assert "events_workspace_id_log_id_workspace_sequence_key" in {node.index for node in nodes}
     assert rows_read(nodes) == 1
     assert_no_scan(nodes)
 

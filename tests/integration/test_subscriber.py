@@ -194,7 +194,7 @@ async def test_an_erased_event_arrives_without_its_data(
     events: list[KeyedEvent],
 ) -> None:
     await stream.make()
-    unreadable = KeyedEvent(stored=events[0].stored, wrapped_key=None)
+    unreadable = KeyedEvent(stored=events[0].stored, wrapped_key=None, erased=True)
     source.jetstream.follow(1, Position(0))
     await stream.publish(unreadable)
     (event,) = await source.take(0, 1)

@@ -5,7 +5,7 @@ from uuid import UUID
 from command_side.commands import CustomerChanges, Origin
 from events import codec
 from events.append import Group, NewReceipt, Reservation
-from events.customer import CustomerCreated, CustomerData, CustomerEvent
+from events.customer import CustomerCreated, CustomerData, CustomerErased, CustomerEvent
 from events.envelope import CustomerId, NewEvent, StreamVersion, WorkspaceId
 from events.keys import DataKey, Keyring, Place, WrappedKey, seal_payload
 from runtime.ids import new_id
@@ -59,14 +59,16 @@ class Writer:
             type=codec.type_of(happened),
             schema_version=1,
         )
+        payload = codec.encode(happened)
+        is_clear = isinstance(happened, CustomerErased)
         return NewEvent(
             event_id=new_id(),
             stream_id=customer_id,
             stream_version=StreamVersion(version),
             type=place.type,
             schema_version=1,
-            data_key_id=data_key.data_key_id,
-            payload=seal_payload(data_key, place, codec.encode(happened)),
+            data_key_id=None if is_clear else data_key.data_key_id,
+            payload=payload if is_clear else seal_payload(data_key, place, payload),
             metadata=b"{}",
         )
 

@@ -29,7 +29,7 @@ async def reading(
 ) -> AsyncGenerator[Reader]:
     """A query side that nobody rings, and a client with a key of this workspace."""
     async with (
-        make_pool(settings, Role.API, "test query side") as pool,
+        make_pool(settings, Role.API, "test query side", size=settings.pool_size) as pool,
         query_side(
             pool, settings.log_id, wait_seconds=settings.read_wait, is_rung=lambda: is_rung
         ) as side,

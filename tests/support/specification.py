@@ -8,6 +8,7 @@ from command_side.commands import Command
 from command_side.customer import State, Unknown, decide, evolve
 from command_side.errors import Rejection
 from events.customer import CustomerEvent
+from tests.support.builders import an_origin
 
 
 class Specification:
@@ -38,7 +39,7 @@ class Specification:
 
     def _decide(self) -> list[CustomerEvent]:
         assert self._command is not None
-        return decide(self._state, self._command, actor="clerk", reason="because")
+        return decide(self._state, self._command, an_origin())
 
 
 def given(*history: CustomerEvent) -> Specification:

@@ -51,6 +51,6 @@ class HandStream:
                 DIGEST_HEADER: event.digest.hex(),
                 CHAIN_HEADER: event.chain.hex(),
             }
-            body = render_cloud_event(event, self._generation, data)
+            body = render_cloud_event(event, data)
             await self._client.publish(subject, body, headers=headers)
         await self._client.flush()

@@ -27,12 +27,14 @@ from events.customer import (
     CustomerUpdated,
     PreviousData,
 )
-from tests.support.builders import some_changes
+from tests.support.builders import an_origin, some_changes
 from tests.support.specification import given
 
 JANE = CustomerData(email="jane@example.com")
-CREATED = CustomerCreated(customer=JANE, changed_fields=("email",), actor="clerk", reason="because")
-DELETED = CustomerDeleted(customer=JANE, actor="clerk", reason="because")
+CREATED = CustomerCreated(
+    customer=JANE, changed_fields=("email",), actor="clerk", reason="because", request_id="r-1"
+)
+DELETED = CustomerDeleted(customer=JANE, actor="clerk", reason="because", request_id="r-1")
 ERASED = CustomerErased(positions=(1,))
 
 
@@ -44,6 +46,7 @@ def updated(before: CustomerData, **fields: Any) -> CustomerUpdated:
         previous=PreviousData(**{name: getattr(before, name) for name in fields}),
         actor="clerk",
         reason="because",
+        request_id="r-1",
     )
 
 
@@ -93,18 +96,17 @@ def test_custom_fields_merge_by_key_and_null_removes_one() -> None:
 
 
 def test_a_null_is_kept_when_created_and_removes_the_key_when_updated() -> None:
-    created = decide(
-        Unknown(), CreateCustomer(changes=some_changes(custom_fields={"a": Raw(b"null")}))
-    )
+    creation = CreateCustomer(changes=some_changes(custom_fields={"a": Raw(b"null")}))
+    created = decide(Unknown(), creation, an_origin())
     state = reduce(evolve, created, Unknown())
     assert isinstance(state, Live)
     assert state.data.custom_fields == {"a": Raw(b"null")}
 
     removal = UpdateCustomer(changes=CustomerChanges(custom_fields={"a": Raw(b"null")}))
-    removed = reduce(evolve, decide(state, removal), state)
+    removed = reduce(evolve, decide(state, removal, an_origin()), state)
     assert isinstance(removed, Live)
     assert removed.data.custom_fields == {}
-    assert decide(removed, removal) == []
+    assert decide(removed, removal, an_origin()) == []
 
 
 def test_preferences_merge_by_key_and_tags_are_replaced() -> None:
@@ -137,7 +139,8 @@ def test_an_erased_customer_never_comes_back() -> None:
 def test_too_many_or_too_large_custom_fields_are_refused() -> None:
     many = {f"k{n}": Raw(b"1") for n in range(101)}
     large = {"k": Raw(b'"' + b"x" * 16 * 1024 + b'"')}
-    for custom_fields, code in ((many, "too_many"), (large, "too_long")):
+    nulls = {f"k{n}": Raw(b"null") for n in range(101)}
+    for custom_fields, code in ((many, "too_many"), (large, "too_long"), (nulls, "too_many")):
         rejection = (
             given()
             .when(CreateCustomer(changes=some_changes(custom_fields=custom_fields)))
@@ -177,7 +180,7 @@ COMMANDS = st.lists(
 
 def _run(state: State, command: Command) -> State:
     try:
-        events = decide(state, command)
+        events = decide(state, command, an_origin())
     except Rejection:
         return state
     for event in events:

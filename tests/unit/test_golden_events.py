@@ -36,7 +36,11 @@ JANE = CustomerData(
 )
 EXAMPLES: dict[str, CustomerEvent] = {
     "CustomerCreated": CustomerCreated(
-        customer=JANE, changed_fields=("email", "phone"), actor="clerk-7", reason="signed up"
+        customer=JANE,
+        changed_fields=("email", "phone"),
+        actor="clerk-7",
+        reason="signed up",
+        request_id="req-1",
     ),
     "CustomerUpdated": CustomerUpdated(
         customer=JANE,
