@@ -82,7 +82,9 @@ def make_pool(settings: Settings, role: Role, name: str, *, size: int) -> Pool:
         max_size=size,
         max_waiting=1000,
         timeout=POOL_SECONDS,
-        reconnect_timeout=30.0,
+        # Short, so that it is the next request that tries again, and not a timer that backs off:
+        # the first request after an outage finds the database.
+        reconnect_timeout=1.0,
         max_lifetime=1200.0,
         open=False,
     )

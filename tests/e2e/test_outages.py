@@ -42,7 +42,7 @@ def listed(dev: Dev) -> list[str]:
 @pytest.fixture(scope="module")
 def dev() -> Generator[Dev]:
     """One running service for all these tests."""
-    with a_place() as place, running_dev(place, "--ephemeral") as started:
+    with a_place() as place, running_dev(place) as started:
         yield started
 
 
@@ -60,14 +60,14 @@ def test_a_read_right_after_a_write_shows_it_every_time(dev: Dev) -> None:
 
 
 def test_with_nats_away_writes_and_fresh_reads_go_on(dev: Dev) -> None:
-    with stopped(dev.pids["nats"]):
+    with stopped(dev.pid_now("nats")):
         for n in range(5):
             customer_id = create(dev, f"quiet{n}")
             assert listed(dev)[0] == customer_id
 
 
 async def test_after_nats_was_killed_everything_is_published(dev: Dev) -> None:
-    os.kill(dev.pids["nats"], signal.SIGKILL)
+    os.kill(dev.pid_now("nats"), signal.SIGKILL)
     customer_id = create(dev, "killed")
     assert listed(dev)[0] == customer_id
 
@@ -78,7 +78,7 @@ async def test_after_nats_was_killed_everything_is_published(dev: Dev) -> None:
 
 
 async def test_with_the_projector_stopped_reads_are_marked_stale(dev: Dev) -> None:
-    with stopped(await pid_of(dev, "projector")):
+    with stopped(dev.pid_now("projector")):
         customer_id = create(dev, "unseen")
         got = dev.api.get(f"/customers/{customer_id}")
         page = dev.api.get("/customers")
@@ -97,7 +97,7 @@ async def test_without_a_database_answers_are_503_in_words_and_it_recovers(dev: 
     before = create(dev, "before")
     # The supervisor would start it again within a second: it has to hold still too.
     with stopped(dev.process.pid):
-        os.kill(dev.pids["postgres"], signal.SIGKILL)
+        os.kill(dev.pid_now("postgres"), signal.SIGKILL)
         answers = [
             dev.api.post("/customers", json={"email": "a@b.test"}, timeout=60),
             dev.api.get(f"/customers/{before}", timeout=60),
@@ -118,15 +118,9 @@ async def test_without_a_database_answers_are_503_in_words_and_it_recovers(dev: 
     await until(lambda: dev.status()["problems"] == [], 60)
 
 
-async def pid_of(dev: Dev, name: str) -> int:
-    """The process that does this work now, once it has said so."""
-    await until(lambda: dev.status()["pids"][name] is not None, 60)
-    return dev.status()["pids"][name]
-
-
 async def test_killed_processes_come_back_and_nothing_is_lost(dev: Dev) -> None:
     for name in ("relay", "projector", "api"):
-        os.kill(await pid_of(dev, name), signal.SIGKILL)
+        os.kill(dev.pid_now(name), signal.SIGKILL)
 
         def is_back() -> bool:
             try:
@@ -136,6 +130,8 @@ async def test_killed_processes_come_back_and_nothing_is_lost(dev: Dev) -> None:
 
         await until(is_back, 60)
         customer_id = create(dev, name)
+        # Until a projector is back, reads say that they are stale.
+        await until(lambda: "stale" not in dev.api.get("/customers").json()["meta"], 60)
         assert listed(dev)[0] == customer_id
     await until(lambda: dev.status()["problems"] == [], 60)
     status = dev.status()

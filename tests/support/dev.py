@@ -38,8 +38,9 @@ def customers(place: Path, *arguments: str, **environ: str) -> subprocess.Comple
 class Dev:
     """A running `customers dev --json` and what it said."""
 
-    def __init__(self, process: subprocess.Popen[str], line: str) -> None:
+    def __init__(self, process: subprocess.Popen[str], place: Path, line: str) -> None:
         self.process = process
+        self.place = place
         self.said = json.loads(line)
         self.pids: dict[str, int] = self.said["pids"]
         self.api = httpx.Client(
@@ -58,6 +59,11 @@ class Dev:
             CUSTOMERS_NATS_URL=self.said["nats_url"],
         )
         return json.loads(ran.stdout)
+
+    def pid_now(self, name: str) -> int:
+        """The process that does this work now; not for an ephemeral one."""
+        written = self.place / ".customers" / "dev" / "run.json"
+        return json.loads(written.read_bytes())["pids"][name]
 
     def stop(self) -> tuple[int, str]:
         """Ctrl-C: exit status, and the rest of stdout."""
@@ -93,7 +99,7 @@ def running_dev(place: Path, *arguments: str, **environ: str) -> Generator[Dev]:
             if not line:
                 log.seek(0)
                 pytest.fail(log.read())
-            dev = Dev(process, line)
+            dev = Dev(process, place, line)
             with dev.api:
                 yield dev
         finally:
