@@ -24,7 +24,7 @@ _with_parent = click.option("--with-parent", is_flag=True, hidden=True)
 @click.group(cls=RootGroup, epilog="Example: customers dev --ephemeral --seed 1000")
 @click.version_option(package_name="customers")
 def customers() -> None:
-    """Customers, event-sourced: a provable log in Postgres, published over NATS JetStream.
+    """Customers, event-sourced: a hash-chained log in Postgres, published over NATS JetStream.
 
     Start with `customers dev`: it needs no database, no broker and no Docker.
     """
