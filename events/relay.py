@@ -13,6 +13,7 @@ or a batch sent twice, changes nothing. The advisory lock only saves the second 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import Final, Literal, cast
 
 import nats.errors
@@ -137,7 +138,9 @@ class Relay:
             now = await self._last_sequence(head.generation)
             stalled = stalled + 1 if now == sequence and now < head.position else 0
             sequence = now
-            await self._rest("standing by", "another relay publishes", sequence=now)
+            self._note("standing by", now, "another relay publishes")
+            # Not woken by pings: three looks in a row must be seconds apart to mean anything.
+            await asyncio.sleep(POLL_SECONDS)
         log.warning("relay.takes_over", sequence=sequence)
 
     async def _resume(self, reader: LogReader) -> Head:
@@ -159,9 +162,15 @@ class Relay:
                 "database was restored to an earlier point, or somebody else published. "
                 "Nothing is published until a person decides which one is right."
             )
-        if info.state.messages > 0:
-            last = await self._stream.get_last_msg(name, ">")
-            await self._compare(reader, name, last)
+        if info.state.messages != sequence:
+            raise StreamContradiction(
+                f"JetStream stream {name} ends at {sequence} but holds {info.state.messages} "
+                "messages: somebody deleted or purged some. Delete the stream, and it is filled "
+                "again from the log."
+            )
+        if sequence > 0:
+            subjects = f"customers.{self._log_id}.{generation}.>"
+            await self._compare(reader, name, await self._stream.get_last_msg(name, subjects))
         self._note("publishing", sequence)
         return Head(generation=head.generation, position=Position(sequence), chain=head.chain)
 
@@ -185,6 +194,9 @@ class Relay:
             if not events:
                 await self._wait(POLL_SECONDS)
                 if (await reader.head()).generation != head.generation:
+                    return
+                if await self._last_sequence(head.generation) != position:
+                    # Lost or deleted while nothing was written: compare, and fill it again.
                     return
                 continue
             messages = [self._message(keyed, head.generation) for keyed in events]
@@ -242,10 +254,10 @@ class Relay:
         await self._wait(POLL_SECONDS)
 
     async def _wait(self, seconds: float) -> None:
-        try:
-            await asyncio.wait_for(self._wake.wait(), seconds)
-        except TimeoutError:
-            return
+        # Not wait_for: in Python 3.11 it may swallow a cancellation that meets the wake-up.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._wake.wait()
 
 
 def _words(error: Exception) -> str:

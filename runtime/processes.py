@@ -165,8 +165,11 @@ async def _run_until_told(work: Coroutine[object, object, None]) -> None:
         working = asyncio.create_task(work)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        for task in (stopping, working):
-            task.cancel()
+        stopping.cancel()
+        while not working.done():
+            # Again and again: a library below may swallow one that comes at a bad moment.
+            working.cancel()
+            await asyncio.wait({working}, timeout=0.5)
         with suppress(asyncio.CancelledError):
             await working
 

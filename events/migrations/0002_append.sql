@@ -89,6 +89,9 @@ BEGIN
               JOIN log.events last ON last.event_id = p_event_id[e2]
              WHERE l.event_id = p_event_id[e1] AND l.command_id = g.command_id;
             IF FOUND THEN
+                -- Something to commit: only a commit waits for a synchronous standby, and the one
+                -- of the earlier sending may have been cut off while it waited.
+                PERFORM pg_logical_emit_message(true, 'customers', '');
                 outcome := 'appended'; first_position := known.position;
                 recorded_at := known.recorded_at; chain := known.chain;
             END IF;
@@ -99,6 +102,7 @@ BEGIN
               FROM log.receipts r
              WHERE r.log_id = p_log_id AND r.workspace_id = g.workspace_id AND r.key_hmac = g.receipt_key;
             IF FOUND THEN
+                PERFORM pg_logical_emit_message(true, 'customers', '');
                 outcome := CASE WHEN known.command_id = g.command_id THEN 'appended' ELSE 'replayed' END;
                 command_id := known.command_id; payload_hmac := known.payload_hmac;
                 receipt := known.result; recorded_at := known.recorded_at;

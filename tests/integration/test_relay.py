@@ -168,3 +168,28 @@ async def test_a_foreign_message_between_two_batches_stops_the_relay(
         await until(lambda: relay.state.condition == "stopped")
 
     assert "somebody else published" in relay.state.words
+
+
+async def test_a_stream_that_is_lost_while_nothing_is_written_is_filled_again(
+    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(3)])
+    async with relaying(settings, client, keyring):
+        before = await published(settings, client, 3)
+        await client.jetstream().delete_stream(jetstream.stream_name(settings.log_id, 1))
+        after = await published(settings, client, 3)
+
+    assert [message.data for message in after] == [message.data for message in before]
+
+
+async def test_a_stream_with_a_message_missing_at_its_end_stops_the_relay(
+    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(3)])
+    async with relaying(settings, client, keyring):
+        await published(settings, client, 3)
+    await client.jetstream().delete_msg(jetstream.stream_name(settings.log_id, 1), 3)
+    async with relaying(settings, client, keyring) as relay:
+        await until(lambda: relay.state.condition == "stopped")
+
+    assert "holds 2 messages" in relay.state.words
