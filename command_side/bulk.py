@@ -6,7 +6,7 @@ from msgspec import Struct
 
 from command_side.appender import Appender
 from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, UpdateCustomer
-from command_side.customer import Live, decide, rules_broken
+from command_side.customer import Live, Unknown, decide, rules_broken
 from command_side.draft import Draft, DraftCustomer
 from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy
 from command_side.handler import ATTEMPTS_MAX, Token, accepted, token_of
@@ -111,17 +111,22 @@ def _decide_row(
     draft: Draft, customers: dict[str, DraftCustomer], row: BulkRow, origin: Origin
 ) -> RowResult:
     known = customers.get(row.external_id)
-    before = known.state.data if known and isinstance(known.state, Live) else CustomerData()
-    errors = rules_broken(before, row.changes, row.errors, row.pointer)
-    if errors:
-        return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
-    customer = draft.add_new() if known is None else known
+    state = Unknown() if known is None else known.state
     command = (
         CreateCustomer(changes=row.changes)
         if known is None
         else UpdateCustomer(changes=row.changes)
     )
-    events = decide(customer.state, command, origin)
+    try:
+        events = [] if row.errors else decide(state, command, origin)
+        refused = bool(row.errors)
+    except InvalidFields:
+        events, refused = [], True
+    if refused:
+        before = state.data if isinstance(state, Live) else CustomerData()
+        errors = rules_broken(before, row.changes, row.errors, row.pointer)
+        return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
+    customer = draft.add_new() if known is None else known
     draft.record(customer, events)
     customers[row.external_id] = customer
     status: Status = "created" if known is None else "updated" if events else "unchanged"

@@ -15,7 +15,7 @@ from msgspec import Raw, Struct
 
 from command_side.commands import CustomerChanges
 from events.customer import Channel
-from runtime.field_error import FieldError
+from runtime.field_error import FieldError, escape_pointer
 from runtime.text import fold_case
 
 EMAIL_MAX: Final = 254
@@ -102,11 +102,6 @@ def read_external_id(raw: Raw | None, pointer: str = "") -> str | FieldError:
         missing = Fault("A row needs an external_id: it decides whom it is about.", "required")
         return _field_error("external_id", missing, pointer)
     return external_id
-
-
-def escape_pointer(member: str) -> str:
-    """A member's name as one step of a JSON pointer (RFC 6901)."""
-    return member.replace("~", "~0").replace("/", "~1")
 
 
 def _field_error(member: str, fault: Fault, pointer: str) -> FieldError:

@@ -2,11 +2,9 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import msgspec
-from litestar import Request, Response, delete, post, put
-from litestar.datastructures import State
+from litestar import Response, delete, post, put
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
@@ -27,9 +25,7 @@ from runtime.web.context import read_context
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.json_body import read_object, read_rows
 from runtime.web.paths import CustomerIdText, read_customer_id
-from runtime.web.problems import ApiError
-
-AnyRequest: TypeAlias = Request[object, object, State]
+from runtime.web.problems import AnyRequest, ApiError
 
 _WRITE = {"scope": "customers:write"}
 _SERVER_OWNED = frozenset(CustomerDocument.__struct_fields__) - frozenset(FIELDS)

@@ -141,15 +141,3 @@ class AppendLog(Protocol):
     async def read_receipt(self, workspace_id: WorkspaceId, key_hmac: bytes) -> Replayed | None:
         """What this Idempotency-Key led to, if it was used."""
         ...
-
-
-class ReadLog(Protocol):
-    """The log as the relay and the projectors need it."""
-
-    async def head(self) -> Head:
-        """The end of the log."""
-        ...
-
-    async def read_after(self, position: Position, limit: int) -> list[KeyedEvent]:
-        """Events behind a position, in order, at most `limit`."""
-        ...

@@ -1,9 +1,6 @@
 """HTTP <-> questions; the answers are finished JSON and pass through as they are."""
 
-from typing import TypeAlias
-
-from litestar import HttpMethod, Request, Response, route
-from litestar.datastructures import State
+from litestar import HttpMethod, Response, route
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
@@ -13,9 +10,7 @@ from query_side.reads import CustomerReads
 from runtime.web.authentication import principal_of
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.paths import CustomerIdText, read_customer_id
-from runtime.web.problems import ApiError
-
-AnyRequest: TypeAlias = Request[object, object, State]
+from runtime.web.problems import AnyRequest, ApiError
 
 _READ = {"scope": "customers:read"}
 _METHODS = [HttpMethod.GET, HttpMethod.HEAD]

@@ -14,3 +14,8 @@ class FieldError(Struct, frozen=True, kw_only=True):
     error: str
     code: str
     pointer: str | None = None
+
+
+def escape_pointer(member: str) -> str:
+    """A member's name as one step of a JSON pointer (RFC 6901)."""
+    return member.replace("~", "~0").replace("/", "~1")

@@ -21,6 +21,8 @@ from runtime.ids import new_id
 BEAT_SECONDS = 2.0
 # Several beats may be lost to a busy database before a process counts as gone.
 SILENT_SECONDS = 10.0
+# Conditions of a relay or projector in which it does no work and should.
+TROUBLED = ("stopped", "no connection")
 
 # `pool.connection`, or whatever else lends a connection in the role of the process.
 Connecting: TypeAlias = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[TupleRow]]]

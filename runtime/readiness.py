@@ -5,13 +5,10 @@ from typing import Final
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from runtime.lifecycle import SILENT_SECONDS
+from runtime.lifecycle import SILENT_SECONDS, TROUBLED
 from runtime.nats import NatsLine
 from runtime.postgres import Pool, ask
 from runtime.web.health import Check, Probe
-
-# Conditions in which a relay or projector does no work and should.
-_TROUBLED: Final = ("stopped", "no connection")
 
 # What the newest process of a kind says, and the head of the log it should have come to.
 _CONDITION: Final = """
@@ -50,7 +47,7 @@ def _judge(kind: str, row: TupleRow | None) -> Probe:
         return Probe(ok=False, words=f"none is running: start one with `customers {kind}`")
     state, _, head = row
     condition, words = str(state.get("condition")), str(state.get("words"))
-    if condition in _TROUBLED:
+    if condition in TROUBLED:
         return Probe(ok=False, words=f"{condition}: {words}")
     done = int(state.get("checkpoint", state.get("sequence", 0)))
     # The state is up to two seconds old, so some lag says nothing.

@@ -8,12 +8,10 @@ from msgspec import Struct
 
 from runtime.discovery import Running
 from runtime.facts import DatabaseFacts, NatsFacts, Unknown, ask_database, ask_nats
-from runtime.lifecycle import Process
+from runtime.lifecycle import TROUBLED, Process
 from runtime.settings import Settings
 
 _KINDS = ("api", "relay", "projector")
-# Conditions of a relay or projector in which it does no work and should.
-_TROUBLED = ("stopped", "no connection")
 # Who is at work is behind for moments; who stands still is behind for good.
 _SETTLE_SECONDS = 1.0
 _POLL_SECONDS = 0.05
@@ -133,7 +131,7 @@ def _troubles(alive: Sequence[Process]) -> Iterator[str]:
     """What processes say of themselves; a beat may be two seconds old."""
     for process in alive:
         condition, words = process.state.get("condition"), process.state.get("words")
-        if condition in _TROUBLED:
+        if condition in TROUBLED:
             yield f"The {process.kind} (process {process.pid}): {condition}, {words}."
 
 

@@ -13,7 +13,7 @@ from typing import NoReturn, TypeAlias
 import msgspec
 from msgspec import Raw
 
-from runtime.field_error import FieldError
+from runtime.field_error import FieldError, escape_pointer
 from runtime.web.problems import ApiError
 
 DEEPEST = 100
@@ -140,7 +140,7 @@ def _below(pointer: str, name: str) -> str:
     # One too long to be told grows no further: a long name over many values would cost seconds.
     if len(pointer) > _LONGEST_POINTER:
         return pointer
-    return f"{pointer}/{name.replace('~', '~0').replace('/', '~1')}"
+    return f"{pointer}/{escape_pointer(name)}"
 
 
 def _unkept(text: str) -> tuple[str, str] | None:
