@@ -1,7 +1,5 @@
 """From the rows of a bulk body to the command, and to the rows that fail before it."""
 
-from urllib.parse import parse_qs
-
 import msgspec
 from msgspec import Struct
 from msgspec.structs import replace
@@ -14,6 +12,7 @@ from events.customer import CustomerData
 from runtime.field_error import FieldError
 from runtime.web.bulk_json import Rows
 from runtime.web.problems import ApiError
+from runtime.web.query_string import ParameterReader, read_parameters
 from runtime.web.strict_json import parse_object
 
 
@@ -26,18 +25,10 @@ class BulkOptions(Struct, frozen=True, kw_only=True):
 
 def read_bulk_options(query_string: bytes) -> BulkOptions:
     """`?atomic=true` and `?dry_run=true`; raises ApiError 400 for any other value of them."""
-    given = parse_qs(query_string.decode("utf-8", "replace"), keep_blank_values=True)
-    options: dict[str, bool] = {}
-    errors: list[FieldError] = []
-    for name in BulkOptions.__struct_fields__:
-        values = given.get(name, ["false"])
-        if values not in (["true"], ["false"]):
-            words = f"{name} must be true or false, once."
-            errors.append(FieldError(field=name, error=words, code="unknown_value"))
-        options[name] = values == ["true"]
-    if errors:
-        raise ApiError(400, errors[0].error, errors=errors)
-    return BulkOptions(**options)
+    reader = ParameterReader(read_parameters(query_string))
+    options = BulkOptions(atomic=reader.flag("atomic"), dry_run=reader.flag("dry_run"))
+    reader.finish()
+    return options
 
 
 def read_rows_of(rows: Rows) -> tuple[tuple[BulkRow, ...], list[RowFailed], list[str]]:

@@ -1,9 +1,6 @@
 """The query string of a read, and the page that it asks for."""
 
-import re
-from collections.abc import Mapping
 from typing import Final
-from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
@@ -11,6 +8,7 @@ from query_side.queries import CustomerPage, ListQuery
 from runtime.field_error import FieldError
 from runtime.text import search_patterns, tag_key
 from runtime.web.problems import ApiError
+from runtime.web.query_string import ParameterReader, read_parameters
 
 PER_PAGE_DEFAULT: Final = 20
 PER_PAGE_MAX: Final = 100
@@ -18,8 +16,6 @@ PER_PAGE_MAX: Final = 100
 PAGE_MAX: Final = (2**63 - 1) // PER_PAGE_MAX
 SEARCH_MAX: Final = 1000
 SEARCH_WORDS_MAX: Final = 100
-TAGS_MAX: Final = 100
-_PARAMETERS_MAX: Final = 1000
 
 _NOT_YET: Final = (
     "cursor",
@@ -31,9 +27,6 @@ _NOT_YET: Final = (
     "updated_after",
     "as_of",
 )
-_WHOLE_NUMBER: Final = re.compile(r"-?[0-9]+")
-
-Parameters = Mapping[str, list[str]]
 
 
 class ListRequest(Struct, frozen=True, kw_only=True):
@@ -43,90 +36,6 @@ class ListRequest(Struct, frozen=True, kw_only=True):
     per_page: int
     query: ListQuery
     eventual: bool
-
-
-def read_parameters(query_string: bytes) -> Parameters:
-    """The parameters by name, in order; a `+` is a space. Raises ApiError 400."""
-    if not query_string:
-        return {}
-    parameters: dict[str, list[str]] = {}
-    try:
-        # Bytes beyond ASCII belong percent-encoded, but some clients send them as they are.
-        pairs = parse_qsl(
-            query_string.decode("utf-8"),
-            keep_blank_values=True,
-            errors="strict",
-            max_num_fields=_PARAMETERS_MAX,
-        )
-    except UnicodeDecodeError:
-        raise ApiError(400, "The query string is not UTF-8.") from None
-    except ValueError:
-        words = f"The query string has more than {_PARAMETERS_MAX} parameters."
-        raise ApiError(400, words) from None
-    for name, value in pairs:
-        parameters.setdefault(name, []).append(value)
-    return parameters
-
-
-class ParameterReader:
-    """Reads parameters and collects everything that is wrong with them."""
-
-    def __init__(self, parameters: Parameters) -> None:
-        self._parameters = parameters
-        self.errors: list[FieldError] = []
-
-    def number(self, name: str, default: int, most: int) -> int:
-        """A whole number from 1 to `most`."""
-        text = self.one(name)
-        if text is None:
-            return default
-        if _WHOLE_NUMBER.fullmatch(text) is None:
-            self.refuse(name, f"{name} must be a whole number from 1 to {most}.", "not_a_number")
-            return default
-        # Python itself refuses to read numbers of thousands of digits.
-        number = int(text) if len(text) <= len(str(most)) + 10 else 0
-        if not 1 <= number <= most:
-            self.refuse(name, f"{name} must be from 1 to {most}.", "out_of_range")
-            return default
-        return number
-
-    def one(self, name: str) -> str | None:
-        """A parameter that may be given once."""
-        values = self._parameters.get(name)
-        if values is None:
-            return None
-        if len(values) > 1:
-            self.refuse(name, f"{name} is given {len(values)} times; give it once.", "repeated")
-        return values[0]
-
-    def many(self, name: str) -> list[list[str]]:
-        """Comma-separated values for each time the parameter is given, without blanks."""
-        groups = [
-            [part.strip() for part in value.split(",") if part.strip()]
-            for value in self._parameters.get(name, [])
-        ]
-        if sum(map(len, groups)) > TAGS_MAX:
-            self.refuse(name, f"{name} takes at most {TAGS_MAX} values.", "too_many")
-            return []
-        return [group for group in groups if group]
-
-    def eventual(self) -> bool:
-        """Whether the read may be behind."""
-        text = self.one("consistency")
-        if text not in (None, "eventual"):
-            words = "consistency can only be `eventual`; without it a read shows every write."
-            self.refuse("consistency", words, "unknown_value")
-        return text == "eventual"
-
-    def refuse(self, name: str, error: str, code: str) -> None:
-        """Note something wrong with a parameter."""
-        self.errors.append(FieldError(field=name, error=error, code=code))
-
-    def finish(self) -> None:
-        """Raise ApiError 400 naming everything that is wrong, if anything is."""
-        if self.errors:
-            message = " ".join(error.error for error in self.errors)
-            raise ApiError(400, message, errors=self.errors)
 
 
 def read_list_request(workspace_id: str, query_string: bytes) -> ListRequest:

@@ -5,12 +5,13 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
 from events.envelope import CustomerId, WorkspaceId
-from query_side.pages import ParameterReader, page_meta, read_list_request, read_parameters
+from query_side.pages import page_meta, read_list_request
 from query_side.reads import CustomerReads
 from runtime.web.authentication import principal_of
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.paths import CustomerIdText, read_customer_id
 from runtime.web.problems import AnyRequest, ApiError
+from runtime.web.query_string import ParameterReader, read_parameters
 
 _READ = {"scope": "customers:read"}
 _METHODS = [HttpMethod.GET, HttpMethod.HEAD]

@@ -2,9 +2,10 @@
 
 import pytest
 
-from query_side.pages import PAGE_MAX, ListRequest, page_meta, read_list_request, read_parameters
+from query_side.pages import PAGE_MAX, ListRequest, page_meta, read_list_request
 from query_side.queries import CustomerPage
 from runtime.web.problems import ApiError
+from runtime.web.query_string import read_parameters
 
 
 def a_page(total: int, *, total_is_bound: bool = False) -> CustomerPage:
