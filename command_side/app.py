@@ -3,21 +3,34 @@
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from typing import Final
 
+from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from command_side import bulk_routes, external_routes, routes
 from command_side.appender import Appender
 from command_side.bulk import BulkHandler
 from command_side.errors import Rejection
-from command_side.handler import CommandHandler
+from command_side.external import ExternalHandler
+from command_side.handler import CommandHandler, Means
+from command_side.idempotency import Idempotency
 from command_side.locks import CustomerLocks
+from command_side.openapi import DESCRIPTION
 from command_side.refusals import log_away, refuse
-from command_side.routes import ROUTES
 from events.append import AppendLog
 from events.envelope import Position
 from events.errors import LogUnavailable
 from events.keys import Keyring
+from events.receipts import ReceiptHasher, prune_receipts
+from events.token import Tokens
 from runtime.web.frame import Part
+
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
+    *routes.ROUTES,
+    *external_routes.ROUTES,
+    *bulk_routes.ROUTES,
+)
 
 
 class CommandSide(Struct, frozen=True, kw_only=True):
@@ -25,14 +38,22 @@ class CommandSide(Struct, frozen=True, kw_only=True):
 
     appender: Appender
     commands: CommandHandler
+    external: ExternalHandler
     bulk: BulkHandler
+    once: Idempotency
 
     def part(self) -> Part:
         """The routes, with what they ask for and how they refuse."""
         return Part(
             routes=ROUTES,
-            dependencies={"commands": self.commands, "bulk": self.bulk},
+            dependencies={
+                "commands": self.commands,
+                "external": self.external,
+                "bulk": self.bulk,
+                "once": self.once,
+            },
             refusals={Rejection: refuse, LogUnavailable: log_away},
+            description=DESCRIPTION,
         )
 
 
@@ -40,21 +61,35 @@ class CommandSide(Struct, frozen=True, kw_only=True):
 async def command_side(
     event_log: AppendLog,
     keyring: Keyring,
+    tokens: Tokens,
     *,
     on_appended: Callable[[Position], Awaitable[None]],
     wait_seconds: float,
+    receipt_days: int,
 ) -> AsyncGenerator[CommandSide]:
     """A command side that appends until the block ends, and then what is still queued."""
     appender = Appender(event_log, on_appended=on_appended, wait_seconds=wait_seconds)
-    locks = CustomerLocks()
+    means = Means(
+        event_log=event_log,
+        appender=appender,
+        keyring=keyring,
+        locks=CustomerLocks(),
+        tokens=tokens,
+    )
+    commands = CommandHandler(means)
     running = asyncio.create_task(appender.run())
+    pruning = asyncio.create_task(prune_receipts(event_log, receipt_days))
     try:
         yield CommandSide(
             appender=appender,
-            commands=CommandHandler(event_log, appender, keyring, locks),
-            bulk=BulkHandler(event_log, appender, keyring, locks),
+            commands=commands,
+            external=ExternalHandler(event_log, commands),
+            bulk=BulkHandler(means),
+            once=Idempotency(event_log, ReceiptHasher(event_log, keyring)),
         )
     finally:
         appender.close()
-        with suppress(asyncio.CancelledError):
-            await running
+        pruning.cancel()
+        for task in (running, pruning):
+            with suppress(asyncio.CancelledError):
+                await task

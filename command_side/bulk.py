@@ -1,93 +1,94 @@
 """Many customers in one command: rows are decided in order, appended together or not at all."""
 
-from typing import Final, Literal, TypeAlias
+from collections.abc import Callable
+from typing import Final
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
-from command_side.appender import Appender
+from command_side.bulk_results import (
+    KeptBulk,
+    RowDone,
+    RowFailed,
+    RowResult,
+    Status,
+    keep_results,
+    recall_results,
+)
 from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, UpdateCustomer
-from command_side.customer import Live, Unknown, decide, rules_broken
-from command_side.draft import Draft, DraftCustomer
-from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy
-from command_side.handler import ATTEMPTS_MAX, Token, accepted, token_of
-from command_side.locks import CustomerLocks
-from events.append import AppendLog
-from events.customer import CustomerData
+from command_side.customer import Unknown, customer_of, decide, rules_broken
+from command_side.draft import Draft, DraftCustomer, place_of
+from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy, VersionMismatch
+from command_side.handler import ATTEMPTS_MAX, Means, accepted, read_kept
+from command_side.idempotency import Claim
 from events.envelope import CustomerId
-from events.keys import Keyring
 from runtime.field_error import FieldError
-
-Status: TypeAlias = Literal["created", "updated", "unchanged"]
 
 ROWS_MAX: Final = 500
 
 
-class RowDone(Struct, frozen=True, kw_only=True):
-    """A row that is as it was wished."""
-
-    index: int
-    external_id: str
-    status: Status
-    id: CustomerId
-    version: int
-
-
-class RowFailed(Struct, frozen=True, kw_only=True):
-    """A row that was refused; the others are not touched by it."""
-
-    index: int
-    external_id: str | None
-    status: Literal["failed"] = "failed"
-    errors: tuple[FieldError, ...]
-
-
-RowResult: TypeAlias = RowDone | RowFailed
-
-
 class BulkDone(Struct, frozen=True, kw_only=True):
-    """What became of every row that could be read, in the order of the rows."""
+    """What became of every row, in their order."""
 
     results: tuple[RowResult, ...]
-    token: Token | None
+    is_strict: bool
+    """Whether rows with members that nobody knows were refused."""
+    token: str | None
+    """The consistency token of the newest event of all customers; None when there are none."""
+    replayed: bool = False
+    """Whether it was done before, by a request with the same Idempotency-Key."""
 
 
 class BulkHandler:
     """Runs bulk commands."""
 
-    def __init__(
-        self, event_log: AppendLog, appender: Appender, keyring: Keyring, locks: CustomerLocks
-    ) -> None:
-        self._log = event_log
-        self._appender = appender
-        self._keyring = keyring
-        self._locks = locks
+    def __init__(self, means: Means) -> None:
+        self._means = means
 
-    async def upsert(self, command: BulkUpsert, origin: Origin) -> BulkDone:
-        """Create or update every row's customer. Raises TooBusy, LogUnavailable.
+    async def upsert(
+        self, command: BulkUpsert, origin: Origin, claim: Claim | None = None
+    ) -> BulkDone:
+        """Create or update every row's customer. Raises TooBusy, LogUnavailable, AlreadyDone.
 
         An atomic command raises InvalidFields with the errors of all rows.
         """
-        external_ids = sorted({row.external_id for row in command.rows})
-        if not external_ids:
-            return BulkDone(results=(), token=None)
+        names = sorted(
+            {row.external_id for row in command.rows if row.readable and row.external_id}
+        )
         for _ in range(ATTEMPTS_MAX):
-            holders = await self._log.find_reservations(origin.workspace_id, external_ids)
-            async with self._locks.hold(holders.values()):
-                done = await self._attempt(command, origin, holders)
+            holders = await self._means.event_log.find_reservations(origin.workspace_id, names)
+            async with self._means.locks.hold(holders.values()):
+                done = await self._attempt(command, origin, claim, holders)
             if done is not None:
                 return done
         raise TooBusy
 
+    async def recall(
+        self, outcome: Raw, read_rows: Callable[[bool], tuple[BulkRow, ...]], origin: Origin
+    ) -> BulkDone:
+        """What was answered first, from its receipt and the same rows, read as they were then."""
+        kept = msgspec.json.decode(outcome, type=KeptBulk)
+        token = None
+        if kept.newest is not None:
+            event = await read_kept(self._means, origin, kept.newest)
+            token = self._means.token(origin, place_of(event))
+        return BulkDone(
+            results=recall_results(kept, read_rows(kept.is_strict)),
+            is_strict=kept.is_strict,
+            token=token,
+            replayed=True,
+        )
+
     async def _attempt(
-        self, command: BulkUpsert, origin: Origin, holders: dict[str, CustomerId]
+        self,
+        command: BulkUpsert,
+        origin: Origin,
+        claim: Claim | None,
+        holders: dict[str, CustomerId],
     ) -> BulkDone | None:
-        newest = await self._log.read_newest(origin.workspace_id, list(holders.values()))
-        draft = Draft(self._keyring, origin)
-        customers = {
-            external_id: draft.add_known(newest[holder])
-            for external_id, holder in holders.items()
-            if holder in newest
-        }
+        """Load, decide, append; None when the customers moved meanwhile."""
+        draft = Draft(self._means.keyring, origin)
+        customers = await self._load(draft, origin, holders)
         if any(customer.held_before != name for name, customer in customers.items()):
             # Deleted or renamed between the two looks: the name is another's, or nobody's, by now.
             return None
@@ -95,21 +96,41 @@ class BulkHandler:
         failed = [result for result in results if isinstance(result, RowFailed)]
         if command.atomic and failed:
             raise InvalidFields(tuple(error for row in failed for error in row.errors))
-        if draft.event_count == 0 or command.dry_run:
-            return BulkDone(results=results, token=None)
-        try:
-            appended = accepted(await self._appender.append(draft.group()))
-        except ExternalIdTaken:
-            # Somebody created one of the keys since they were looked up: it is an update now.
-            return None
-        if appended is None:
-            return None
-        return BulkDone(results=results, token=token_of(appended, draft.event_count))
+        if command.dry_run:
+            return BulkDone(results=results, is_strict=command.is_strict, token=None)
+        done = [customers[row.external_id] for row in results if isinstance(row, RowDone)]
+        newest = draft.changed_last or max(done, key=_position, default=None)
+        place = None if newest is None else newest.place
+        receipt = claim and claim.receipt(keep_results(command, results, newest))
+        if draft.changed_last is not None or receipt is not None:
+            try:
+                appended = accepted(await self._means.appender.append(draft.group(receipt)))
+            except ExternalIdTaken:
+                # Somebody created one of the keys since they were looked up: an update now.
+                return None
+            if appended is None:
+                return None
+            place = draft.settle(appended) or place
+        token = None if place is None else self._means.token(origin, place)
+        return BulkDone(results=results, is_strict=command.is_strict, token=token)
+
+    async def _load(
+        self, draft: Draft, origin: Origin, holders: dict[str, CustomerId]
+    ) -> dict[str, DraftCustomer]:
+        log = self._means.event_log
+        newest = await log.read_newest(origin.workspace_id, list(holders.values()))
+        return {
+            external_id: draft.add_known(newest[holder])
+            for external_id, holder in holders.items()
+            if holder in newest and not newest[holder].erased
+        }
 
 
 def _decide_row(
     draft: Draft, customers: dict[str, DraftCustomer], row: BulkRow, origin: Origin
 ) -> RowResult:
+    if not row.readable or row.external_id is None:
+        return RowFailed(index=row.index, external_id=row.external_id, errors=row.errors)
     known = customers.get(row.external_id)
     state = Unknown() if known is None else known.state
     command = (
@@ -117,15 +138,14 @@ def _decide_row(
         if known is None
         else UpdateCustomer(changes=row.changes)
     )
-    try:
-        events = [] if row.errors else decide(state, command, origin)
-        refused = bool(row.errors)
-    except InvalidFields:
-        events, refused = [], True
-    if refused:
-        before = state.data if isinstance(state, Live) else CustomerData()
-        errors = rules_broken(before, row.changes, row.errors, row.pointer)
+    before = customer_of(state, command)
+    errors = rules_broken(before, row.changes, row.errors, row.pointer)
+    version = None if known is None else known.version
+    if not errors and row.if_version is not None and row.if_version != version:
+        errors = (version_error(row.pointer, version),)
+    if errors:
         return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
+    events = decide(state, command, origin)
     customer = draft.add_new() if known is None else known
     draft.record(customer, events)
     customers[row.external_id] = customer
@@ -136,4 +156,23 @@ def _decide_row(
         status=status,
         id=customer.customer_id,
         version=customer.version,
+    )
+
+
+def _position(customer: DraftCustomer) -> int:
+    return 0 if customer.place is None else customer.place.position
+
+
+def version_error(pointer: str, version: int | None) -> FieldError:
+    """What is wrong with the row at `pointer`, whose customer is not at its `if_version`."""
+    words = (
+        "No customer has this external_id, so none has a version."
+        if version is None
+        else str(VersionMismatch(version))
+    )
+    return FieldError(
+        field="if_version",
+        error=words,
+        code=VersionMismatch.code,
+        pointer=f"{pointer}/if_version",
     )

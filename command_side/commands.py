@@ -53,7 +53,11 @@ class DeleteCustomer(Struct, frozen=True, kw_only=True):
     """Take a customer out of every answer; its history stays."""
 
 
-Command: TypeAlias = CreateCustomer | UpdateCustomer | DeleteCustomer
+class RestoreCustomer(Struct, frozen=True, kw_only=True):
+    """Bring a deleted customer back, as it was."""
+
+
+Command: TypeAlias = CreateCustomer | UpdateCustomer | DeleteCustomer | RestoreCustomer
 
 
 class BulkRow(Struct, frozen=True, kw_only=True):
@@ -62,10 +66,14 @@ class BulkRow(Struct, frozen=True, kw_only=True):
     index: int
     pointer: str
     """Where the row stands in the request's body."""
-    external_id: str
-    changes: CustomerChanges
+    external_id: str | None
+    changes: CustomerChanges = CustomerChanges()
+    if_version: int | None = None
+    """The version that its customer must have."""
     errors: tuple[FieldError, ...] = ()
     """What is wrong with its fields: it will fail, with all that is wrong beside."""
+    readable: bool = True
+    """Whether it says whom it is about; else `errors` are all there is to say of it."""
 
 
 class BulkUpsert(Struct, frozen=True, kw_only=True):
@@ -76,3 +84,5 @@ class BulkUpsert(Struct, frozen=True, kw_only=True):
     """Whether one failed row lets nothing be written."""
     dry_run: bool = False
     """Whether nothing is written in any case."""
+    is_strict: bool = False
+    """Whether the rows were read strictly: unknown members are among their errors then."""

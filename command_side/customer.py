@@ -12,6 +12,7 @@ from command_side.commands import (
     CustomerChanges,
     DeleteCustomer,
     Origin,
+    RestoreCustomer,
     UpdateCustomer,
 )
 from command_side.errors import CustomerGone, CustomerNotFound, InvalidFields
@@ -72,42 +73,54 @@ def evolve(state: State, event: CustomerEvent) -> State:
             assert_never(event)
 
 
-def decide(state: State, command: Command, origin: Origin) -> list[CustomerEvent]:
-    """The events a command leads to; none when all is as wished already. Raises Rejection."""
+def customer_of(state: State, command: Command) -> CustomerData:
+    """The customer that a command is about; an empty one for one that is to be made.
+
+    Raises CustomerNotFound, CustomerGone.
+    """
     match command:
         case CreateCustomer():
-            data = _resulting(CustomerData(), command.changes)
-            changed = _changed_fields(CustomerData(), data)
+            return CustomerData()
+        case UpdateCustomer() | DeleteCustomer():
+            return live(state)
+        case RestoreCustomer():
+            return state.data if isinstance(state, Deleted) else live(state)
+        case _:
+            assert_never(command)
+
+
+def decide(state: State, command: Command, origin: Origin) -> list[CustomerEvent]:
+    """The events a command leads to; none when all is as wished already. Raises Rejection."""
+    before = customer_of(state, command)
+    match command:
+        case CreateCustomer():
+            data = _resulting(before, command.changes)
             return [
                 CustomerCreated(
                     customer=data,
-                    changed_fields=changed,
+                    changed_fields=_changed_fields(before, data),
                     actor=origin.actor,
                     reason=origin.reason,
                     request_id=origin.request_id,
                 )
             ]
         case UpdateCustomer():
-            before = live(state)
-            data = _resulting(before, command.changes)
-            changed = _changed_fields(before, data)
-            if not changed:
-                return []
-            previous = PreviousData(**{name: getattr(before, name) for name in changed})
+            return _update(before, command.changes, origin)
+        case DeleteCustomer():
             return [
-                CustomerUpdated(
-                    customer=data,
-                    changed_fields=changed,
-                    previous=previous,
+                CustomerDeleted(
+                    customer=before,
                     actor=origin.actor,
                     reason=origin.reason,
                     request_id=origin.request_id,
                 )
             ]
-        case DeleteCustomer():
+        case RestoreCustomer():
+            if isinstance(state, Live):
+                return []
             return [
-                CustomerDeleted(
-                    customer=live(state),
+                CustomerRestored(
+                    customer=before,
                     actor=origin.actor,
                     reason=origin.reason,
                     request_id=origin.request_id,
@@ -115,6 +128,23 @@ def decide(state: State, command: Command, origin: Origin) -> list[CustomerEvent
             ]
         case _:
             assert_never(command)
+
+
+def _update(before: CustomerData, changes: CustomerChanges, origin: Origin) -> list[CustomerEvent]:
+    data = _resulting(before, changes)
+    changed = _changed_fields(before, data)
+    if not changed:
+        return []
+    return [
+        CustomerUpdated(
+            customer=data,
+            changed_fields=changed,
+            previous=PreviousData(**{name: getattr(before, name) for name in changed}),
+            actor=origin.actor,
+            reason=origin.reason,
+            request_id=origin.request_id,
+        )
+    ]
 
 
 def rules_broken(
@@ -185,10 +215,11 @@ def _merged_custom_fields(before: CustomerData, changes: CustomerChanges) -> dic
         return changes.custom_fields
     merged = dict(before.custom_fields)
     for key, value in changes.custom_fields.items():
-        if value == _NULL:
-            merged.pop(key, None)
-        else:
+        if value != _NULL:
             merged[key] = value
+        elif merged.get(key) != _NULL:
+            # A null on a null is as wished already: sending the same again changes nothing.
+            merged.pop(key, None)
     return merged
 
 

@@ -9,16 +9,24 @@ from msgspec import Struct
 from command_side.commands import Origin
 from command_side.customer import State, Unknown, evolve, held_external_id
 from events import codec
-from events.append import Group, NewestEvent, NewReceipt, Reservation
+from events.append import Appended, Group, NewReceipt, Reservation, StreamEvent
 from events.customer import CustomerData, CustomerEvent
 from events.document import render_document
-from events.envelope import CustomerId, Metadata, NewEvent, StreamVersion
+from events.envelope import CustomerId, Metadata, NewEvent, Position, StreamVersion
 from events.errors import CorruptEvent
 from events.keys import DataKey, Keyring, Place, WrappedKey, open_payload, seal_payload
 from events.upcasters import NEWEST_VERSION
 from runtime.ids import new_id
 
 _encoder: Final = msgspec.json.Encoder()
+
+
+class LogPlace(Struct, frozen=True, kw_only=True):
+    """A place in the log: what a read must have passed to show what was written there."""
+
+    generation: int
+    position: Position
+    chain: bytes
 
 
 class DraftCustomer(Struct, kw_only=True):
@@ -34,6 +42,8 @@ class DraftCustomer(Struct, kw_only=True):
     """The data key, wrapped, while it is not in the log yet."""
     held_before: str | None
     """The external_id that the log has reserved for it."""
+    place: LogPlace | None
+    """Where the event that it was loaded by is in the log; None for one that is new."""
     changed: bool = False
 
 
@@ -49,11 +59,12 @@ class Draft:
         )
         self._customers: list[DraftCustomer] = []
         self._events: list[NewEvent] = []
+        self._changed_last: DraftCustomer | None = None
 
     @property
-    def event_count(self) -> int:
-        """How many events were decided so far."""
-        return len(self._events)
+    def changed_last(self) -> DraftCustomer | None:
+        """The customer of the newest event of this draft; None while it has no event."""
+        return self._changed_last
 
     def add_new(self) -> DraftCustomer:
         """A customer nobody knows yet, with an id and a data key of its own."""
@@ -68,20 +79,21 @@ class Draft:
             data_key=data_key,
             new_key=wrapped,
             held_before=None,
+            place=None,
         )
         self._customers.append(customer)
         return customer
 
-    def add_known(self, newest: NewestEvent) -> DraftCustomer:
+    def add_known(self, newest: StreamEvent) -> DraftCustomer:
         """A customer as the log has it. Raises CorruptEvent, KeyUnavailable."""
         if newest.wrapped_key is None:
             raise CorruptEvent(
                 f"Customer {newest.stream_id} has no data key, and no CustomerErased says why."
             )
         data_key = self._keyring.unwrap(newest.wrapped_key)
-        place = self._place(newest.stream_id, newest.stream_version, newest.type)
-        place = msgspec.structs.replace(place, schema_version=newest.schema_version)
-        payload = open_payload(data_key, place, newest.payload)
+        binding = self._binding(newest.stream_id, newest.stream_version, newest.type)
+        binding = msgspec.structs.replace(binding, schema_version=newest.schema_version)
+        payload = open_payload(data_key, binding, newest.payload)
         event = codec.decode(newest.type, newest.schema_version, payload)
         state = evolve(Unknown(), event)
         customer = DraftCustomer(
@@ -93,6 +105,7 @@ class Draft:
             data_key=data_key,
             new_key=None,
             held_before=held_external_id(state),
+            place=place_of(newest),
         )
         self._customers.append(customer)
         return customer
@@ -102,22 +115,37 @@ class Draft:
         for event in events:
             event_type = codec.type_of(event)
             version = StreamVersion(customer.version + 1)
-            place = self._place(customer.customer_id, version, event_type)
+            binding = self._binding(customer.customer_id, version, event_type)
             self._events.append(
                 NewEvent(
                     event_id=new_id(),
                     stream_id=customer.customer_id,
                     stream_version=version,
                     type=event_type,
-                    schema_version=place.schema_version,
+                    schema_version=binding.schema_version,
                     data_key_id=customer.data_key.data_key_id,
-                    payload=seal_payload(customer.data_key, place, codec.encode(event)),
+                    payload=seal_payload(customer.data_key, binding, codec.encode(event)),
                     metadata=self._metadata,
                 )
             )
             customer.state = evolve(customer.state, event)
             customer.version = version
             customer.changed = True
+            self._changed_last = customer
+
+    def settle(self, appended: Appended) -> LogPlace | None:
+        """Where the group ended in the log, when it had events; its customers know since when."""
+        if appended.first_position is None:
+            return None
+        for customer in self._customers:
+            if customer.changed:
+                customer.created_at = customer.created_at or appended.recorded_at
+                customer.updated_at = appended.recorded_at
+        return LogPlace(
+            generation=appended.generation,
+            position=Position(appended.first_position + len(self._events) - 1),
+            chain=appended.chain,
+        )
 
     def group(self, receipt: NewReceipt | None = None) -> Group:
         """All of it, as one group: what is reserved follows from where the customers end."""
@@ -146,7 +174,7 @@ class Draft:
             receipt=receipt,
         )
 
-    def _place(self, customer_id: CustomerId, version: StreamVersion, event_type: str) -> Place:
+    def _binding(self, customer_id: CustomerId, version: StreamVersion, event_type: str) -> Place:
         return Place(
             workspace_id=self._origin.workspace_id,
             stream_id=customer_id,
@@ -156,13 +184,16 @@ class Draft:
         )
 
 
-def render(customer: DraftCustomer, data: CustomerData, recorded_at: datetime) -> bytes:
-    """The customer's document after an append at `recorded_at`."""
-    updated_at = recorded_at if customer.changed else customer.updated_at
+def place_of(event: StreamEvent) -> LogPlace:
+    """Where an event is in the log."""
+    return LogPlace(generation=event.generation, position=event.position, chain=event.chain)
+
+
+def render(customer: DraftCustomer, data: CustomerData) -> bytes:
+    """The document of a customer that is in the log."""
+    created_at, updated_at = customer.created_at, customer.updated_at
+    assert created_at is not None, "it has a first event"  # noqa: S101 - a type guard
+    assert updated_at is not None, "it has a last event"  # noqa: S101 - a type guard
     return render_document(
-        customer.customer_id,
-        customer.version,
-        data,
-        created_at=customer.created_at or recorded_at,
-        updated_at=updated_at or recorded_at,
+        customer.customer_id, customer.version, data, created_at=created_at, updated_at=updated_at
     )

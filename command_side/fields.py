@@ -10,32 +10,35 @@ from collections.abc import Callable
 from typing import Any, Final, cast
 
 import msgspec
-from email_validator import EmailNotValidError, validate_email
+from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, validate_email
 from msgspec import Raw, Struct
 
 from command_side.commands import CustomerChanges
-from events.customer import Channel
+from events.customer import EXTERNAL_ID_MAX, Channel
 from runtime.field_error import FieldError, escape_pointer
-from runtime.text import fold_case
+from runtime.text import CONTROL, fold_case
+from runtime.web.ignored import tell_first
 
 EMAIL_MAX: Final = 254
 NAME_MAX: Final = 300
 COMPANY_MAX: Final = 500
-EXTERNAL_ID_MAX: Final = 255
 TAGS_MAX: Final = 100
 TAG_MAX: Final = 100
+VERSION_MAX: Final = 2**31 - 1
 CHANNELS: Final = ("sms", "email", "voice", "do_not_disturb")
 
-_PHONE: Final = re.compile(r"\+[1-9][0-9]{1,14}")
+PHONE: Final = re.compile(r"\+[1-9][0-9]{1,14}")
 # Addresses that email-validator certainly accepts; everything else asks it, at 170 µs each.
 _PLAIN_EMAIL: Final = re.compile(
     r"[a-z0-9]+(?:[._+-][a-z0-9]+){0,4}@(?:[a-z0-9]{1,30}\.){1,3}[a-z]{2,20}",
     re.ASCII | re.IGNORECASE,
 )
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+# Reserved names such as *.test are names like any other; this is how email-validator is told so.
+SPECIAL_USE_DOMAIN_NAMES.clear()
 
 
-class Fault(Struct, frozen=True):
+class BrokenRule(Struct, frozen=True):
     """One rule of a field that a value breaks; `path` is a JSON pointer below the field."""
 
     error: str
@@ -46,9 +49,9 @@ class Fault(Struct, frozen=True):
 class Refused(Exception):
     """A value breaks rules of its field; all of them."""
 
-    def __init__(self, *faults: Fault) -> None:
-        super().__init__(*(fault.error for fault in faults))
-        self.faults = faults
+    def __init__(self, *rules: BrokenRule) -> None:
+        super().__init__(*(rule.error for rule in rules))
+        self.rules = rules
 
 
 class Reading(Struct, frozen=True, kw_only=True):
@@ -76,10 +79,12 @@ def read_changes(members: dict[str, Raw], pointer: str = "") -> Reading:
         try:
             value = _READERS[name](raw)
         except Refused as refused:
-            errors.extend(_field_error(member, fault, pointer) for fault in refused.faults)
+            errors.extend(_field_error(member, rule, pointer) for rule in refused.rules)
             continue
         if values.setdefault(name, value) != value:
-            other = Fault(f"Differs from {spelled[name]}; send one of the two.", "two_spellings")
+            other = BrokenRule(
+                f"Differs from {spelled[name]}; send one of the two.", "two_spellings"
+            )
             errors.append(_field_error(member, other, pointer))
             contradicted.add(name)
         spelled[name] = member
@@ -97,19 +102,36 @@ def read_external_id(raw: Raw | None, pointer: str = "") -> str | FieldError:
     try:
         external_id = None if raw is None else _read_external_id(raw)
     except Refused as refused:
-        return _field_error("external_id", refused.faults[0], pointer)
+        return _field_error("external_id", refused.rules[0], pointer)
     if external_id is None:
-        missing = Fault("A row needs an external_id: it decides whom it is about.", "required")
+        missing = BrokenRule("A row needs an external_id: it decides whom it is about.", "required")
         return _field_error("external_id", missing, pointer)
     return external_id
 
 
-def _field_error(member: str, fault: Fault, pointer: str) -> FieldError:
+def read_if_version(raw: Raw | None, pointer: str = "") -> int | FieldError | None:
+    """The version that the customer of a bulk row must have, when the row says one."""
+    if raw is None:
+        return None
+    try:
+        version = msgspec.json.decode(raw, type=int)
+    except msgspec.ValidationError:
+        wrong = BrokenRule(
+            "Must be a whole number: the version that the customer has.", "wrong_type"
+        )
+        return _field_error("if_version", wrong, pointer)
+    if not 1 <= version <= VERSION_MAX:
+        wrong = BrokenRule(f"Versions go from 1 to {VERSION_MAX}.", "out_of_range")
+        return _field_error("if_version", wrong, pointer)
+    return version
+
+
+def _field_error(member: str, rule: BrokenRule, pointer: str) -> FieldError:
     return FieldError(
         field=member,
-        error=fault.error,
-        code=fault.code,
-        pointer=f"{pointer}/{escape_pointer(member)}{fault.path}",
+        error=rule.error,
+        code=rule.code,
+        pointer=f"{pointer}/{escape_pointer(member)}{rule.path}",
     )
 
 
@@ -117,21 +139,21 @@ def _read_text(raw: Raw, length_max: int) -> str | None:
     try:
         text = msgspec.json.decode(raw, type=str | None)
     except msgspec.ValidationError:
-        raise Refused(Fault("Must be a string or null.", "wrong_type")) from None
-    faults = [] if text is None else _text_faults(text, length_max)
-    if faults:
-        raise Refused(*faults)
+        raise Refused(BrokenRule("Must be a string or null.", "wrong_type")) from None
+    broken = [] if text is None else _broken_by_text(text, length_max)
+    if broken:
+        raise Refused(*broken)
     return text
 
 
-def _text_faults(text: str, length_max: int, path: str = "") -> list[Fault]:
-    faults: list[Fault] = []
+def _broken_by_text(text: str, length_max: int, path: str = "") -> list[BrokenRule]:
+    broken: list[BrokenRule] = []
     if len(text) > length_max:
         words = f"At most {length_max} characters, not {len(text)}."
-        faults.append(Fault(words, "too_long", path))
-    if _CONTROL.search(text):
-        faults.append(Fault("Control characters are not allowed.", "control_character", path))
-    return faults
+        broken.append(BrokenRule(words, "too_long", path))
+    if CONTROL.search(text):
+        broken.append(BrokenRule("Control characters are not allowed.", "control_character", path))
+    return broken
 
 
 def _read_email(raw: Raw) -> str | None:
@@ -141,11 +163,11 @@ def _read_email(raw: Raw) -> str | None:
     if not _PLAIN_EMAIL.fullmatch(text):
         if "." not in text.rpartition("@")[2]:
             words = "An email needs an @-sign and behind it a domain with a dot."
-            raise Refused(Fault(words, "invalid_email"))
+            raise Refused(BrokenRule(words, "invalid_email"))
         try:
             validate_email(text, check_deliverability=False, globally_deliverable=False)
         except EmailNotValidError as error:
-            raise Refused(Fault(str(error), "invalid_email")) from None
+            raise Refused(BrokenRule(str(error), "invalid_email")) from None
     return text
 
 
@@ -153,9 +175,9 @@ def _read_phone(raw: Raw) -> str | None:
     text = _read_text(raw, sys.maxsize)
     if text is None or not text.strip():
         return None
-    if not _PHONE.fullmatch(text):
+    if not PHONE.fullmatch(text):
         words = "Must be E.164: a plus, then 2 to 15 digits, nothing else; e.g. +15550001234."
-        raise Refused(Fault(words, "invalid_phone"))
+        raise Refused(BrokenRule(words, "invalid_phone"))
     return text
 
 
@@ -170,7 +192,7 @@ def _read_company(raw: Raw) -> str | None:
 def _read_external_id(raw: Raw) -> str | None:
     text = _read_text(raw, EXTERNAL_ID_MAX)
     if text == "":
-        raise Refused(Fault("At least 1 character.", "too_short"))
+        raise Refused(BrokenRule("At least 1 character.", "too_short"))
     return text
 
 
@@ -178,39 +200,42 @@ def _read_tags(raw: Raw) -> tuple[str, ...]:
     try:
         sent = msgspec.json.decode(raw, type=list[object] | None)
     except msgspec.ValidationError:
-        raise Refused(Fault("Must be an array of strings, or null.", "wrong_type")) from None
+        raise Refused(BrokenRule("Must be an array of strings, or null.", "wrong_type")) from None
     if sent is None:
         return ()
-    faults: list[Fault] = []
+    broken: list[BrokenRule] = []
     if len(sent) > TAGS_MAX:
-        faults.append(Fault(f"At most {TAGS_MAX} tags, not {len(sent)}.", "too_many"))
+        broken.append(BrokenRule(f"At most {TAGS_MAX} tags, not {len(sent)}.", "too_many"))
     tags: dict[str, str] = {}
     for index, tag in enumerate(sent[:TAGS_MAX]):
         if not isinstance(tag, str):
-            faults.append(Fault("A tag must be a string.", "wrong_type", f"/{index}"))
+            broken.append(BrokenRule("A tag must be a string.", "wrong_type", f"/{index}"))
             continue
-        trimmed = tag.strip(" ")
-        faults.extend(_tag_faults(trimmed, f"/{index}"))
+        # What would be trimmed and must not be there is told, not lost.
+        trimmed = tag if CONTROL.search(tag) else tag.strip()
+        broken.extend(_broken_by_tag(trimmed, f"/{index}"))
         tags.setdefault(fold_case(trimmed), trimmed)
-    if faults:
-        raise Refused(*faults)
+    if broken:
+        raise Refused(*broken)
     return tuple(tags.values())
 
 
-def _tag_faults(tag: str, path: str) -> list[Fault]:
-    faults = _text_faults(tag, TAG_MAX, path)
+def _broken_by_tag(tag: str, path: str) -> list[BrokenRule]:
+    broken = _broken_by_text(tag, TAG_MAX, path)
     if not tag.strip():
-        faults.append(Fault("A tag must not be empty.", "too_short", path))
+        broken.append(BrokenRule("A tag must not be empty.", "too_short", path))
     if "," in tag:
-        faults.append(Fault("A tag must not hold a comma: it separates.", "forbidden_comma", path))
-    return faults
+        broken.append(
+            BrokenRule("A tag must not hold a comma: it separates.", "forbidden_comma", path)
+        )
+    return broken
 
 
 def _read_custom_fields(raw: Raw) -> dict[str, Raw] | None:
     try:
         sent = msgspec.json.decode(raw, type=dict[str, Raw] | None)
     except msgspec.ValidationError:
-        raise Refused(Fault("Must be an object or null.", "wrong_type")) from None
+        raise Refused(BrokenRule("Must be an object or null.", "wrong_type")) from None
     if sent is None:
         return None
     return {key: Raw(msgspec.json.format(bytes(value), indent=-1)) for key, value in sent.items()}
@@ -220,20 +245,28 @@ def _read_preferences(raw: Raw) -> dict[Channel, bool | None] | None:
     try:
         sent = msgspec.json.decode(raw, type=dict[str, object] | None)
     except msgspec.ValidationError:
-        raise Refused(Fault("Must be an object of booleans, or null.", "wrong_type")) from None
+        raise Refused(BrokenRule("Must be an object of booleans, or null.", "wrong_type")) from None
     if sent is None:
         return None
-    faults: list[Fault] = []
-    for key, value in sent.items():
-        path = f"/{escape_pointer(key)}"
-        if key not in CHANNELS:
-            words = f"There is no channel of this name; there are {', '.join(CHANNELS)}."
-            faults.append(Fault(words, "unknown_key", path))
-        elif value is not None and not isinstance(value, bool):
-            faults.append(Fault("Must be true, false or null.", "wrong_type", path))
-    if faults:
-        raise Refused(*faults)
+    unknown = [key for key in sent if key not in CHANNELS]
+    broken = tell_first(unknown, _no_channel, _more_no_channels)
+    broken += [
+        BrokenRule("Must be true, false or null.", "wrong_type", f"/{channel}")
+        for channel in CHANNELS
+        if not isinstance(sent.get(channel), bool | None)
+    ]
+    if broken:
+        raise Refused(*broken)
     return cast(dict[Channel, bool | None], sent)
+
+
+def _no_channel(name: str) -> BrokenRule:
+    words = f"There is no channel of this name; there are {', '.join(CHANNELS)}."
+    return BrokenRule(words, "unknown_key", f"/{escape_pointer(name)}")
+
+
+def _more_no_channels(rest: int) -> BrokenRule:
+    return BrokenRule(f"{rest} more are no channels.", "unknown_key")
 
 
 _READERS: Final[dict[str, Callable[[Raw], object]]] = {

@@ -1,8 +1,10 @@
 """Load, decide, append; and decide again when another writer was faster."""
 
-from typing import Final
+from collections.abc import Callable
+from typing import Final, Literal, TypeAlias
 
-from msgspec import Struct
+import msgspec
+from msgspec import Raw, Struct
 
 from command_side.appender import Appender
 from command_side.commands import (
@@ -10,11 +12,19 @@ from command_side.commands import (
     CreateCustomer,
     DeleteCustomer,
     Origin,
+    RestoreCustomer,
     UpdateCustomer,
 )
-from command_side.customer import Live, decide, live
-from command_side.draft import Draft, DraftCustomer, render
-from command_side.errors import CustomerGone, CustomerNotFound, ExternalIdTaken, TooBusy
+from command_side.customer import Live, customer_of, decide
+from command_side.draft import Draft, DraftCustomer, LogPlace, render
+from command_side.errors import (
+    CustomerGone,
+    CustomerNotFound,
+    ExternalIdTaken,
+    TooBusy,
+    VersionMismatch,
+)
+from command_side.idempotency import AlreadyDone, Claim
 from command_side.locks import CustomerLocks
 from events.append import (
     Appended,
@@ -23,22 +33,58 @@ from events.append import (
     KeyTaken,
     Outcome,
     Replayed,
+    StreamEvent,
     VersionConflict,
 )
 from events.customer import CustomerData
-from events.envelope import CustomerId, Position, StreamVersion
-from events.errors import AppendFailed
+from events.envelope import CustomerId, StreamVersion
+from events.errors import AppendFailed, CorruptEvent
 from events.keys import Keyring
+from events.token import Tokens
+from runtime.conditions import Conditions
 
 ATTEMPTS_MAX: Final = 10
 
+Change: TypeAlias = UpdateCustomer | DeleteCustomer | RestoreCustomer
+Action: TypeAlias = Literal["created", "updated", "deleted", "restored"]
 
-class Token(Struct, frozen=True, kw_only=True):
-    """Where a write ended: what a read must have seen to show it."""
 
-    generation: int
-    position: Position
-    chain: bytes
+class Means(Struct, frozen=True, kw_only=True):
+    """What every handler of commands works with."""
+
+    event_log: AppendLog
+    appender: Appender
+    keyring: Keyring
+    locks: CustomerLocks
+    tokens: Tokens
+
+    def token(self, origin: Origin, place: LogPlace) -> str:
+        """The consistency token of a place in the log."""
+        return self.tokens.issue(
+            origin.workspace_id,
+            generation=place.generation,
+            position=place.position,
+            chain=place.chain,
+        )
+
+
+def _all_is_well(_: CustomerData) -> None:
+    return None
+
+
+class Terms(Struct, frozen=True, kw_only=True):
+    """On what terms a command runs, as its request said."""
+
+    check: Callable[[CustomerData], None] = _all_is_well
+    """Raises what is wrong with the request itself, given the customer it is about."""
+    conditions: Conditions = Conditions()
+    claim: Claim | None = None
+    """The Idempotency-Key under which a receipt is kept."""
+
+    def require(self, version: int | None) -> None:
+        """Raises VersionMismatch unless the command is meant for this version of its customer."""
+        if not self.conditions.allow_write(version):
+            raise VersionMismatch(version)
 
 
 class Written(Struct, frozen=True, kw_only=True):
@@ -46,74 +92,154 @@ class Written(Struct, frozen=True, kw_only=True):
 
     customer_id: CustomerId
     version: StreamVersion
+    action: Action
     document: bytes | None
     """The customer as JSON; None once it is deleted."""
-    token: Token | None
-    """None when nothing changed."""
+    token: str
+    """The consistency token of its newest event."""
+    replayed: bool = False
+    """Whether it was done before, by a request with the same Idempotency-Key."""
+
+
+class KeptEvent(Struct, frozen=True, kw_only=True):
+    """An event that a receipt speaks of."""
+
+    id: CustomerId
+    version: StreamVersion
+
+
+class _Kept(Struct, frozen=True, kw_only=True):
+    """What the receipt of a single command holds: enough to answer again from the events."""
+
+    event: KeptEvent
+    action: Action
+
+
+class Moved(Exception):
+    """The customer no longer holds the external_id it was found by. Never told to a client."""
 
 
 class CommandHandler:
     """Runs commands on single customers."""
 
-    def __init__(
-        self, event_log: AppendLog, appender: Appender, keyring: Keyring, locks: CustomerLocks
-    ) -> None:
-        self._log = event_log
-        self._appender = appender
-        self._keyring = keyring
-        self._locks = locks
+    def __init__(self, means: Means) -> None:
+        self._means = means
 
-    async def create(self, command: CreateCustomer, origin: Origin) -> Written:
-        """Make a customer under a new id. Raises Rejection, LogUnavailable."""
-        draft = Draft(self._keyring, origin)
-        written = await self._append(draft, draft.add_new(), command, origin)
+    async def create(
+        self, command: CreateCustomer, origin: Origin, terms: Terms | None = None
+    ) -> Written:
+        """Make a customer under a new id. Raises Rejection, LogUnavailable, AlreadyDone."""
+        draft = Draft(self._means.keyring, origin)
+        written = await self._run(draft, draft.add_new(), command, origin, terms or Terms())
         assert written is not None, "nobody else writes to a new id"  # noqa: S101 - a type guard
         return written
 
     async def change(
-        self, customer_id: CustomerId, command: UpdateCustomer | DeleteCustomer, origin: Origin
+        self,
+        customer_id: CustomerId,
+        command: Change,
+        origin: Origin,
+        terms: Terms | None = None,
+        *,
+        held: str | None = None,
     ) -> Written:
-        """Run a command on a customer that exists. Raises Rejection, LogUnavailable.
+        """Run a command on a customer that exists. Raises Rejection, LogUnavailable, AlreadyDone.
 
         Commands on one customer take turns within the process; a conflict with another process
-        makes this one load and decide again, at most ten times.
+        makes this one load and decide again, at most ten times. `held` is the external_id by which
+        the customer was found; when it is no longer its own, Moved is raised.
         """
-        async with self._locks.hold([customer_id]):
+        async with self._means.locks.hold([customer_id]):
             for _ in range(ATTEMPTS_MAX):
-                draft = Draft(self._keyring, origin)
-                customer = await self._load(draft, customer_id, origin)
-                written = await self._append(draft, customer, command, origin)
+                draft = Draft(self._means.keyring, origin)
+                customer = await self._load(draft, customer_id, origin, held)
+                written = await self._run(draft, customer, command, origin, terms or Terms())
                 if written is not None:
                     return written
         raise TooBusy
 
-    async def find(self, customer_id: CustomerId, origin: Origin) -> CustomerData:
-        """The live customer as it is now. Raises CustomerNotFound, CustomerGone."""
-        customer = await self._load(Draft(self._keyring, origin), customer_id, origin)
-        return live(customer.state)
-
-    async def _load(self, draft: Draft, customer_id: CustomerId, origin: Origin) -> DraftCustomer:
-        newest = await self._log.read_newest(origin.workspace_id, [customer_id])
-        if customer_id not in newest:
-            raise CustomerNotFound
-        if newest[customer_id].type == "CustomerErased":
+    async def recall(self, outcome: Raw, origin: Origin) -> Written:
+        """What was answered first, from its receipt and the events. Raises CustomerGone."""
+        kept = msgspec.json.decode(outcome, type=_Kept)
+        event = await read_kept(self._means, origin, kept.event)
+        if event.erased:
             raise CustomerGone
-        return draft.add_known(newest[customer_id])
+        customer = Draft(self._means.keyring, origin).add_known(event)
+        return self._written(customer, customer.place, kept.action, origin, replayed=True)
 
-    async def _append(
-        self, draft: Draft, customer: DraftCustomer, command: Command, origin: Origin
+    async def _load(
+        self, draft: Draft, customer_id: CustomerId, origin: Origin, held: str | None
+    ) -> DraftCustomer:
+        found = await self._means.event_log.read_newest(origin.workspace_id, [customer_id])
+        newest = found.get(customer_id)
+        if newest is None:
+            raise CustomerNotFound
+        if newest.erased:
+            raise CustomerGone if held is None else Moved
+        customer = draft.add_known(newest)
+        if held is not None and customer.held_before != held:
+            raise Moved
+        return customer
+
+    async def _run(
+        self, draft: Draft, customer: DraftCustomer, command: Command, origin: Origin, terms: Terms
     ) -> Written | None:
-        """Decide and append; None when another writer was faster."""
+        """Check, decide, append; None when another writer was faster."""
+        # The order of refusals: no such customer, a bad request, another version, a taken key.
+        terms.check(customer_of(customer.state, command))
         events = decide(customer.state, command, origin)
-        if not events:
-            return _written(customer, None)
+        terms.require(customer.version or None)
         draft.record(customer, events)
-        appended = accepted(await self._appender.append(draft.group()))
-        return None if appended is None else _written(customer, (appended, draft.event_count))
+        action = _action(command)
+        receipt = None
+        if terms.claim is not None:
+            event = KeptEvent(id=customer.customer_id, version=customer.version)
+            receipt = terms.claim.receipt(_Kept(event=event, action=action))
+        place = customer.place
+        if events or receipt is not None:
+            appended = accepted(await self._means.appender.append(draft.group(receipt)))
+            if appended is None:
+                return None
+            place = draft.settle(appended) or place
+        return self._written(customer, place, action, origin)
+
+    def _written(
+        self,
+        customer: DraftCustomer,
+        place: LogPlace | None,
+        action: Action,
+        origin: Origin,
+        *,
+        replayed: bool = False,
+    ) -> Written:
+        assert place is not None, "it is in the log by now"  # noqa: S101 - a type guard
+        data = customer.state.data if isinstance(customer.state, Live) else None
+        return Written(
+            customer_id=customer.customer_id,
+            version=customer.version,
+            action=action,
+            document=None if data is None else render(customer, data),
+            token=self._means.token(origin, place),
+            replayed=replayed,
+        )
+
+
+async def read_kept(means: Means, origin: Origin, kept: KeptEvent) -> StreamEvent:
+    """The event that a receipt speaks of. Raises CorruptEvent."""
+    event = await means.event_log.read_at_version(origin.workspace_id, kept.id, kept.version)
+    if event is None:
+        raise CorruptEvent(
+            f"A receipt speaks of version {kept.version} of customer {kept.id}, which is not in "
+            "the log."
+        )
+    return event
 
 
 def accepted(outcome: Outcome) -> Appended | None:
-    """The outcome of an append when it stands; None on a version conflict. Raises Rejection."""
+    """The outcome of an append when it stands; None on a version conflict.
+
+    Raises Rejection, AlreadyDone.
+    """
     match outcome:
         case Appended():
             return outcome
@@ -124,29 +250,16 @@ def accepted(outcome: Outcome) -> Appended | None:
         case Failed():
             raise AppendFailed(outcome.sqlstate)
         case Replayed():
-            raise AssertionError("a group without a receipt is never replayed")
+            raise AlreadyDone(outcome)
 
 
-def token_of(appended: Appended, event_count: int) -> Token | None:
-    """The token behind the group's last event."""
-    if appended.first_position is None:
-        return None
-    return Token(
-        generation=appended.generation,
-        position=Position(appended.first_position + event_count - 1),
-        chain=appended.chain,
-    )
-
-
-def _written(customer: DraftCustomer, appended: tuple[Appended, int] | None) -> Written:
-    recorded_at = customer.updated_at if appended is None else appended[0].recorded_at
-    assert recorded_at is not None, "unchanged customers are in the log"  # noqa: S101 - a type guard
-    document = None
-    if isinstance(customer.state, Live):
-        document = render(customer, customer.state.data, recorded_at)
-    return Written(
-        customer_id=customer.customer_id,
-        version=customer.version,
-        document=document,
-        token=None if appended is None else token_of(*appended),
-    )
+def _action(command: Command) -> Action:
+    match command:
+        case CreateCustomer():
+            return "created"
+        case UpdateCustomer():
+            return "updated"
+        case DeleteCustomer():
+            return "deleted"
+        case RestoreCustomer():
+            return "restored"

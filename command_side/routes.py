@@ -1,183 +1,118 @@
-"""HTTP <-> commands; nothing is decided here."""
+"""HTTP <-> commands on customers by their id; nothing is decided here."""
 
-from collections import Counter
-from collections.abc import Sequence
+from typing import Final
 
-import msgspec
-from litestar import Response, delete, post, put
+from litestar import Response, delete, patch, post, put
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
-from msgspec import Struct
 
-from command_side.bulk import ROWS_MAX, BulkHandler, RowResult
-from command_side.bulk_rows import read_bulk_options, read_rows_of
-from command_side.commands import BulkUpsert, CreateCustomer, DeleteCustomer, Origin, UpdateCustomer
-from command_side.customer import FIELDS, rules_broken
-from command_side.errors import InvalidFields
-from command_side.fields import read_changes
-from command_side.handler import CommandHandler, Written
-from events.customer import CustomerData
-from events.document import CustomerDocument
-from events.envelope import CustomerId, WorkspaceId
-from runtime.field_error import FieldError
-from runtime.web.authentication import principal_of
-from runtime.web.context import read_context
-from runtime.web.envelope import BASE_PATH, success
-from runtime.web.json_body import read_object, read_rows
+from command_side.answers import answer_written
+from command_side.commands import CreateCustomer, DeleteCustomer, RestoreCustomer, UpdateCustomer
+from command_side.handler import Change, CommandHandler
+from command_side.idempotency import Idempotency
+from command_side.requests import WriteRequest, read_write
+from events.envelope import CustomerId
+from runtime.web.envelope import BASE_PATH
 from runtime.web.paths import CustomerIdText, read_customer_id
-from runtime.web.problems import AnyRequest, ApiError
+from runtime.web.problems import AnyRequest
 
-_WRITE = {"scope": "customers:write"}
-_SERVER_OWNED = frozenset(CustomerDocument.__struct_fields__) - frozenset(FIELDS)
-_WARNINGS_MAX = 20
-_NAME_MAX = 60
+WRITE: Final = {"scope": "customers:write"}
+_CUSTOMERS: Final = f"{BASE_PATH}/customers"
+_CUSTOMER: Final = f"{BASE_PATH}/customers/{{customer_id:str}}"
 
 
-@post(f"{BASE_PATH}/customers", opt=_WRITE, status_code=200)
+@post(_CUSTOMERS, opt=WRITE, status_code=200)
 async def create_customer(
-    request: AnyRequest, commands: NamedDependency[CommandHandler]
+    request: AnyRequest,
+    commands: NamedDependency[CommandHandler],
+    once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Create a single customer."""
-    reading = read_changes(await read_object(request))
-    origin, unkept = _read_origin(request)
-    if reading.errors or unkept:
-        broken = rules_broken(CustomerData(), reading.changes, reading.errors, "")
-        raise InvalidFields(broken + unkept)
-    written = await commands.create(CreateCustomer(changes=reading.changes), origin)
-    return _answer(
-        request,
-        written,
-        "Customer created successfully",
-        unknown=reading.unknown,
-        location=f"{BASE_PATH}/customers/{written.customer_id}",
+    asked = await read_write(request, is_conditional=False)
+    command = CreateCustomer(changes=asked.changes)
+    written = await once.run(
+        asked.keyed,
+        lambda claim: commands.create(command, asked.origin, asked.terms(claim)),
+        lambda kept: commands.recall(kept, asked.origin),
     )
+    return answer_written(request, written, asked.warnings)
 
 
-@put(f"{BASE_PATH}/customers/{{customer_id:str}}", opt=_WRITE)
+@put(_CUSTOMER, opt=WRITE)
 async def update_customer(
-    request: AnyRequest, customer_id: CustomerIdText, commands: NamedDependency[CommandHandler]
+    request: AnyRequest,
+    customer_id: CustomerIdText,
+    commands: NamedDependency[CommandHandler],
+    once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Change the fields that are sent; the others stay."""
-    customer = CustomerId(read_customer_id(customer_id))
-    origin, unkept = _read_origin(request)
-    try:
-        reading = read_changes(await read_object(request))
-    except ApiError:
-        # Whether there is such a customer is told before what is wrong with the body.
-        await commands.find(customer, origin)
-        raise
-    if reading.errors or unkept:
-        before = await commands.find(customer, origin)
-        raise InvalidFields(rules_broken(before, reading.changes, reading.errors, "") + unkept)
-    written = await commands.change(customer, UpdateCustomer(changes=reading.changes), origin)
-    return _answer(request, written, "Customer updated successfully", unknown=reading.unknown)
+    return await _update(request, customer_id, commands, once)
 
 
-@delete(f"{BASE_PATH}/customers/{{customer_id:str}}", opt=_WRITE, status_code=200)
+@patch(_CUSTOMER, opt=WRITE)
+async def patch_customer(
+    request: AnyRequest,
+    customer_id: CustomerIdText,
+    commands: NamedDependency[CommandHandler],
+    once: NamedDependency[Idempotency],
+) -> Response[bytes]:
+    """Change the fields that are sent, as a JSON merge patch; the same as PUT."""
+    return await _update(request, customer_id, commands, once)
+
+
+@delete(_CUSTOMER, opt=WRITE, status_code=200)
 async def delete_customer(
-    request: AnyRequest, customer_id: CustomerIdText, commands: NamedDependency[CommandHandler]
+    request: AnyRequest,
+    customer_id: CustomerIdText,
+    commands: NamedDependency[CommandHandler],
+    once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Take the customer out of every answer; its history stays."""
-    customer = CustomerId(read_customer_id(customer_id))
-    origin, unkept = _read_origin(request)
-    if unkept:
-        await commands.find(customer, origin)
-        raise InvalidFields(unkept)
-    written = await commands.change(customer, DeleteCustomer(), origin)
-    return _answer(request, written, "Customer deleted successfully")
+    asked = await read_write(request, has_body=False)
+    return await _change(request, asked, customer_id, DeleteCustomer(), commands, once)
 
 
-class _BulkData(Struct, frozen=True, kw_only=True):
-    total: int
-    created: int
-    updated: int
-    unchanged: int
-    failed: int
-    results: list[RowResult]
-
-
-@post(f"{BASE_PATH}/customers/bulk", opt=_WRITE, status_code=200)
-async def bulk_upsert_customers(
-    request: AnyRequest, bulk: NamedDependency[BulkHandler]
+@post(f"{_CUSTOMER}/restore", opt=WRITE, status_code=200)
+async def restore_customer(
+    request: AnyRequest,
+    customer_id: CustomerIdText,
+    commands: NamedDependency[CommandHandler],
+    once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
-    """Create or update up to 500 customers by external_id; a bad row fails alone."""
-    options = read_bulk_options(request.scope["query_string"])
-    rows = await read_rows(request, member="customers", most=ROWS_MAX)
-    origin, unkept = _read_origin(request)
-    if unkept:
-        raise InvalidFields(unkept)
-    readable, failed, unknown = read_rows_of(rows)
-    if options.atomic and failed:
-        raise InvalidFields(tuple(error for row in failed for error in row.errors))
-    command = BulkUpsert(rows=readable, atomic=options.atomic, dry_run=options.dry_run)
-    done = await bulk.upsert(command, origin)
-    results = sorted([*failed, *done.results], key=lambda result: result.index)
-    counts = Counter(result.status for result in results)
-    return success(
-        request.scope,
-        _BulkData(
-            total=len(results),
-            created=counts["created"],
-            updated=counts["updated"],
-            unchanged=counts["unchanged"],
-            failed=counts["failed"],
-            results=results,
-        ),
-        message=f"{len(results)} customer{'s' * (len(results) != 1)} processed",
-        meta=_warnings(unknown),
-    )
+    """Bring a deleted customer back, with its id and its history."""
+    asked = await read_write(request, has_body=False)
+    return await _change(request, asked, customer_id, RestoreCustomer(), commands, once)
 
 
-ROUTES: tuple[HTTPRouteHandler, ...] = (
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     create_customer,
     update_customer,
+    patch_customer,
     delete_customer,
-    bulk_upsert_customers,
+    restore_customer,
 )
 
 
-def _read_origin(request: AnyRequest) -> tuple[Origin, tuple[FieldError, ...]]:
-    principal = principal_of(request.scope)
-    context, unkept = read_context(request.scope)
-    origin = Origin(
-        workspace_id=WorkspaceId(principal.workspace_id),
-        api_key_id=str(principal.key_id),
-        actor=context.actor,
-        reason=context.reason,
-        request_id=context.request_id,
-        traceparent=context.traceparent,
-    )
-    return origin, unkept
-
-
-def _answer(
-    request: AnyRequest,
-    written: Written,
-    message: str,
-    *,
-    unknown: tuple[str, ...] = (),
-    location: str | None = None,
+async def _update(
+    request: AnyRequest, customer_id: str, commands: CommandHandler, once: Idempotency
 ) -> Response[bytes]:
-    headers = {"ETag": f'"{written.version}"'}
-    if location is not None:
-        headers["Location"] = location
-    data = written.document
-    if data is None:
-        data = msgspec.json.encode({"id": written.customer_id})
-    return success(request.scope, data, message=message, meta=_warnings(unknown), headers=headers)
+    asked = await read_write(request)
+    command = UpdateCustomer(changes=asked.changes)
+    return await _change(request, asked, customer_id, command, commands, once)
 
 
-def _warnings(unknown: Sequence[str]) -> dict[str, object]:
-    if not unknown:
-        return {}
-    warnings = [_warning(name) for name in unknown[:_WARNINGS_MAX]]
-    if len(unknown) > _WARNINGS_MAX:
-        warnings.append(f"{len(unknown) - _WARNINGS_MAX} more members were ignored.")
-    return {"warnings": warnings}
-
-
-def _warning(name: str) -> str:
-    if name in _SERVER_OWNED:
-        return f"{name} is set by the service and was ignored."
-    shown = name if len(name) <= _NAME_MAX else f"{name[:_NAME_MAX]}…"
-    return f"{shown} is no field of a customer and was ignored."
+async def _change(
+    request: AnyRequest,
+    asked: WriteRequest,
+    customer_id: str,
+    command: Change,
+    commands: CommandHandler,
+    once: Idempotency,
+) -> Response[bytes]:
+    customer = CustomerId(asked.read_path(lambda: read_customer_id(customer_id)))
+    written = await once.run(
+        asked.keyed,
+        lambda claim: commands.change(customer, command, asked.origin, asked.terms(claim)),
+        lambda kept: commands.recall(kept, asked.origin),
+    )
+    return answer_written(request, written, asked.warnings)

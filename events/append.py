@@ -14,7 +14,7 @@ from events.envelope import (
     StreamVersion,
     WorkspaceId,
 )
-from events.keys import WrappedKey
+from events.keys import WrappedKey, WrappedSecret
 
 
 class Reservation(Struct, frozen=True, kw_only=True):
@@ -87,9 +87,16 @@ class Failed(Struct, frozen=True, kw_only=True):
 Outcome: TypeAlias = Appended | VersionConflict | KeyTaken | Replayed | Failed
 
 
-class NewestEvent(Struct, frozen=True, kw_only=True):
-    """The last event of one customer: as every payload holds the whole state, all it takes."""
+class StreamEvent(Struct, frozen=True, kw_only=True):
+    """An event of one customer with what it takes to load it: a payload holds the whole state.
 
+    A key that is missing without an erasure is corruption, never taken for an erasure.
+    """
+
+    generation: int
+    """The log's generation now."""
+    position: Position
+    chain: bytes
     stream_id: CustomerId
     stream_version: StreamVersion
     type: str
@@ -97,6 +104,9 @@ class NewestEvent(Struct, frozen=True, kw_only=True):
     payload: bytes
     recorded_at: datetime
     created_at: datetime
+    """When the customer's first event was recorded."""
+    erased: bool
+    """Whether the customer was erased, by this event or since."""
     wrapped_key: WrappedKey | None
 
 
@@ -122,14 +132,25 @@ class Head(Struct, frozen=True, kw_only=True):
 class AppendLog(Protocol):
     """The log as the command side needs it."""
 
+    @property
+    def log_id(self) -> int:
+        """Which log this is."""
+        ...
+
     async def append(self, groups: list[Group]) -> list[Outcome]:
         """Append groups in order; one outcome for each. Raises LogUnavailable."""
         ...
 
     async def read_newest(
         self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
-    ) -> dict[CustomerId, NewestEvent]:
+    ) -> dict[CustomerId, StreamEvent]:
         """The newest event of each of these customers that exists in this workspace."""
+        ...
+
+    async def read_at_version(
+        self, workspace_id: WorkspaceId, stream_id: CustomerId, version: StreamVersion
+    ) -> StreamEvent | None:
+        """This event of a customer; None when this workspace has none such."""
         ...
 
     async def find_reservations(
@@ -140,4 +161,15 @@ class AppendLog(Protocol):
 
     async def read_receipt(self, workspace_id: WorkspaceId, key_hmac: bytes) -> Replayed | None:
         """What this Idempotency-Key led to, if it was used."""
+        ...
+
+    async def keep_secret(self, secret: WrappedSecret) -> WrappedSecret:
+        """Keep a secret of the log unless it has one of this name; the one that is kept."""
+        ...
+
+    async def prune_receipts(self, days: int) -> int:
+        """Forget receipts older than so many days, never one of the last 24 hours; how many.
+
+        Some thousand at most, and none while somebody else is at it.
+        """
         ...

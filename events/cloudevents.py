@@ -4,14 +4,15 @@ from typing import Final
 from uuid import UUID
 
 import msgspec
-from msgspec import Raw, Struct
+from msgspec import UNSET, Raw, Struct, UnsetType
 
-from events.envelope import StoredEvent
+from events.envelope import Metadata, StoredEvent
 from runtime.clock import format_time
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SEQUENCE_DIGITS: Final = 20
 _encoder: Final = msgspec.json.Encoder()
+_metadata: Final = msgspec.json.Decoder(Metadata)
 
 
 class CloudEvent(Struct, frozen=True, kw_only=True):
@@ -29,7 +30,14 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
     """The workspace's own sequence, zero-padded so that it sorts as text."""
     streamversion: int
     workspace: str
+    traceparent: str | UnsetType = UNSET
+    """W3C Trace Context of the request, as the distributed tracing extension has it."""
     data: Raw
+
+
+def traceparent_of(event: StoredEvent) -> str | None:
+    """The W3C traceparent of the request that made the event, if it had one."""
+    return _metadata.decode(event.metadata).traceparent
 
 
 def render_cloud_event(event: StoredEvent, data: bytes) -> bytes:
@@ -48,6 +56,7 @@ def render_cloud_event(event: StoredEvent, data: bytes) -> bytes:
             sequence=str(event.workspace_sequence).zfill(SEQUENCE_DIGITS),
             streamversion=event.stream_version,
             workspace=event.workspace_id,
+            traceparent=traceparent_of(event) or UNSET,
             data=Raw(data),
         )
     )

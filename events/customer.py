@@ -3,9 +3,11 @@
 The names are storage formats. A class may be renamed; the literal in EVENT_TYPES may not.
 """
 
-from typing import Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
+
+EXTERNAL_ID_MAX: Final = 255
 
 Channel: TypeAlias = Literal["sms", "email", "voice", "do_not_disturb"]
 

@@ -2,12 +2,17 @@
 
 EventsError
 ├── UnknownEvent        an event type or schema version this build does not know
-├── KeyUnavailable      a data key cannot be unwrapped: its master key is missing or wrong
+├── KeyUnavailable      a key cannot be unwrapped: its master key is missing or wrong
 ├── CorruptEvent        stored bytes fail authentication, or a key is gone without an erasure
 ├── LogUnavailable      the database did not answer; what was sent may or may not be in the log
 ├── AppendFailed        the database refused the very values of a group
 └── StreamContradiction JetStream holds something the log does not: publishing must stop
 """
+
+from typing import Final
+
+IN_ANOTHER_LOG: Final = "23L01"
+"""SQLSTATE of `log.append`: the group's workspace has its events in another log."""
 
 
 class EventsError(Exception):
@@ -27,12 +32,12 @@ class UnknownEvent(EventsError):
 
 
 class KeyUnavailable(EventsError):
-    """A data key cannot be unwrapped with the master keys at hand."""
+    """A data key or a secret cannot be unwrapped with the master keys at hand."""
 
     def __init__(self, master_key_id: str) -> None:
         super().__init__(
             f"The master key {master_key_id!r} is not among CUSTOMERS_MASTER_KEYS, "
-            "or is not the one that wrapped this data key. Add it to the variable."
+            "or is not the one that wrapped this key. Add it to the variable."
         )
         self.master_key_id = master_key_id
 
@@ -49,7 +54,12 @@ class AppendFailed(EventsError):
     """The database refused the very values of a group; its neighbours were appended."""
 
     def __init__(self, sqlstate: str) -> None:
-        super().__init__(f"The database refused the event (SQLSTATE {sqlstate}).")
+        super().__init__(
+            "The workspace is in another log of this database, and a workspace is in one log only. "
+            "Set CUSTOMERS_LOG_ID to that log, or use another workspace in this one."
+            if sqlstate == IN_ANOTHER_LOG
+            else f"The database refused the event (SQLSTATE {sqlstate})."
+        )
         self.sqlstate = sqlstate
 
 

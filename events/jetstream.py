@@ -10,6 +10,8 @@ from events.errors import UnknownEvent
 POSITION_HEADER: Final = "Customers-Position"
 DIGEST_HEADER: Final = "Customers-Digest"
 CHAIN_HEADER: Final = "Customers-Chain"
+TRACE_HEADER: Final = "traceparent"
+"""W3C Trace Context, where tracing tools look for it; only on events whose request had one."""
 
 MESSAGES_PER_BATCH_MAX: Final = 1000
 """What the server takes as one atomic batch (error 10199 beyond)."""

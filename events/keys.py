@@ -1,5 +1,7 @@
 """Data keys, one per customer: made, wrapped by a master key, used to seal payloads.
 
+The secrets of a log itself are wrapped the same way.
+
 AES-256-GCM throughout; a sealed text is the byte 1 for this format, a random nonce of 12 bytes,
 then ciphertext and tag. What is authenticated beside a payload binds it to its place, so that no
 payload can be moved elsewhere.
@@ -41,8 +43,16 @@ class WrappedKey(Struct, frozen=True, kw_only=True):
     wrapped: bytes
 
 
+class WrappedSecret(Struct, frozen=True, kw_only=True):
+    """A secret of a log itself, as it is stored."""
+
+    name: str
+    master_key_id: str
+    wrapped: bytes
+
+
 class Keyring:
-    """Makes and unwraps data keys with the master keys of the settings."""
+    """Makes and unwraps keys and secrets with the master keys of the settings."""
 
     def __init__(self, master_keys: MasterKeys) -> None:
         self._current = master_keys.current
@@ -56,21 +66,39 @@ class Keyring:
             data_key_id=data_key.data_key_id,
             stream_id=stream_id,
             master_key_id=self._current,
-            wrapped=_seal(self._ciphers[self._current], data_key.key, bound),
+            wrapped=self._wrap(data_key.key, bound),
         )
 
     def unwrap(self, wrapped: WrappedKey) -> DataKey:
         """The data key in clear; raises KeyUnavailable when its master key is not at hand."""
-        cipher = self._ciphers.get(wrapped.master_key_id)
+        bound = _binding(wrapped.data_key_id, wrapped.stream_id)
+        key = self._unwrap(wrapped.master_key_id, wrapped.wrapped, bound)
+        return DataKey(data_key_id=wrapped.data_key_id, key=key)
+
+    def make_secret(self, log_id: int, name: str) -> WrappedSecret:
+        """A new random secret of a log, wrapped by the current master key."""
+        return WrappedSecret(
+            name=name,
+            master_key_id=self._current,
+            wrapped=self._wrap(os.urandom(32), _secret_binding(log_id, name)),
+        )
+
+    def unwrap_secret(self, log_id: int, secret: WrappedSecret) -> bytes:
+        """The secret in clear; raises KeyUnavailable when its master key is not at hand."""
+        bound = _secret_binding(log_id, secret.name)
+        return self._unwrap(secret.master_key_id, secret.wrapped, bound)
+
+    def _wrap(self, clear: bytes, bound: bytes) -> bytes:
+        return _seal(self._ciphers[self._current], clear, bound)
+
+    def _unwrap(self, master_key_id: str, wrapped: bytes, bound: bytes) -> bytes:
+        cipher = self._ciphers.get(master_key_id)
         if cipher is None:
-            raise KeyUnavailable(wrapped.master_key_id)
+            raise KeyUnavailable(master_key_id)
         try:
-            bound = _binding(wrapped.data_key_id, wrapped.stream_id)
-            return DataKey(
-                data_key_id=wrapped.data_key_id, key=_open(cipher, wrapped.wrapped, bound)
-            )
+            return _open(cipher, wrapped, bound)
         except InvalidTag as error:
-            raise KeyUnavailable(wrapped.master_key_id) from error
+            raise KeyUnavailable(master_key_id) from error
 
 
 class Place(Struct, frozen=True, kw_only=True):
@@ -127,3 +155,7 @@ def _open(cipher: AESGCM, sealed: bytes, bound: bytes) -> bytes:
 
 def _binding(data_key_id: UUID, stream_id: CustomerId) -> bytes:
     return b"customers/1/key" + data_key_id.bytes + stream_id.bytes
+
+
+def _secret_binding(log_id: int, name: str) -> bytes:
+    return f"customers/1/secret\n{log_id}\n{name}".encode()

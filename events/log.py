@@ -16,15 +16,15 @@ from events.append import (
     Head,
     KeyedEvent,
     KeyTaken,
-    NewestEvent,
     Outcome,
     Replayed,
+    StreamEvent,
     VersionConflict,
 )
 from events.chain import GENESIS
-from events.envelope import CustomerId, Position, StoredEvent, WorkspaceId
+from events.envelope import CustomerId, Position, StoredEvent, StreamVersion, WorkspaceId
 from events.errors import LogUnavailable
-from events.keys import WrappedKey
+from events.keys import WrappedKey, WrappedSecret
 from runtime.postgres import Pool, ask
 
 # Appends groups; the function takes the log's lock, so this is one round trip in one transaction.
@@ -39,11 +39,10 @@ SELECT * FROM log.append(
 """
 
 # The newest event of each customer, of this workspace only.
-_READ_NEWEST: Final[LiteralString] = """
-SELECT stream_id, stream_version, type, schema_version, payload, recorded_at, created_at,
-       data_key_id, master_key_id, wrapped
-  FROM log.read_newest(%b, %b::uuid[])
-"""
+_READ_NEWEST: Final[LiteralString] = "SELECT * FROM log.read_newest(%b, %b::uuid[])"
+
+# One event of a customer, of this workspace only.
+_READ_AT_VERSION: Final[LiteralString] = "SELECT * FROM log.read_at_version(%b, %b::uuid, %b::int4)"
 
 # Holders of external_ids, of this workspace only.
 _FIND_RESERVATIONS: Final[LiteralString] = (
@@ -55,6 +54,14 @@ _READ_RECEIPT: Final[LiteralString] = """
 SELECT command_id, payload_hmac, result::text, recorded_at
   FROM log.read_receipt(%b, %b::int4, %b)
 """
+
+# A secret of the log: the one that is there already, else this one from now on.
+_KEEP: Final[LiteralString] = (
+    "SELECT master_key_id, wrapped FROM log.keep_secret(%b::int4, %b, %b, %b)"
+)
+
+# Some thousand of the receipts that are too old.
+_PRUNE_RECEIPTS: Final[LiteralString] = "SELECT log.prune_receipts(%b::int4, %b::int4)"
 
 # Positions are dense and in commit order, so a range read never misses one that comes later. Keys
 # are looked up one by one: a plan made while the log was empty must not join all of them.
@@ -89,6 +96,11 @@ class PostgresLog:
         self._pool = pool
         self._log_id = log_id
 
+    @property
+    def log_id(self) -> int:
+        """Which log this is."""
+        return self._log_id
+
     async def append(self, groups: list[Group]) -> list[Outcome]:
         """Append groups in order; one outcome for each.
 
@@ -116,15 +128,27 @@ class PostgresLog:
 
     async def read_newest(
         self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
-    ) -> dict[CustomerId, NewestEvent]:
+    ) -> dict[CustomerId, StreamEvent]:
         """The newest event of each of these customers that exists in this workspace."""
+        events = await self._read_events(_READ_NEWEST, [workspace_id, stream_ids])
+        return {event.stream_id: event for event in events}
 
-        async def read(connection: AsyncConnection[TupleRow]) -> list[NewestEvent]:
-            cursor = connection.cursor(row_factory=args_row(_newest))
-            await cursor.execute(_READ_NEWEST, [workspace_id, stream_ids], binary=True)
+    async def read_at_version(
+        self, workspace_id: WorkspaceId, stream_id: CustomerId, version: StreamVersion
+    ) -> StreamEvent | None:
+        """This event of a customer; None when this workspace has none such."""
+        events = await self._read_events(_READ_AT_VERSION, [workspace_id, stream_id, version])
+        return events[0] if events else None
+
+    async def _read_events(
+        self, query: LiteralString, parameters: Sequence[object]
+    ) -> list[StreamEvent]:
+        async def read(connection: AsyncConnection[TupleRow]) -> list[StreamEvent]:
+            cursor = connection.cursor(row_factory=args_row(_stream_event))
+            await cursor.execute(query, parameters, binary=True)
             return await cursor.fetchall()
 
-        return {event.stream_id: event for event in await ask(self._pool, read)}
+        return await ask(self._pool, read)
 
     async def find_reservations(
         self, workspace_id: WorkspaceId, external_ids: list[str]
@@ -146,7 +170,21 @@ class PostgresLog:
             recorded_at=recorded_at,
         )
 
-    async def _read(self, query: LiteralString, parameters: list[object]) -> list[TupleRow]:
+    async def keep_secret(self, secret: WrappedSecret) -> WrappedSecret:
+        """Keep a secret of the log unless it has one of this name; the one that is kept."""
+        row = [self._log_id, secret.name, secret.master_key_id, secret.wrapped]
+        [(master_key_id, wrapped)] = await self._read(_KEEP, row)
+        return WrappedSecret(name=secret.name, master_key_id=master_key_id, wrapped=bytes(wrapped))
+
+    async def prune_receipts(self, days: int) -> int:
+        """Forget receipts older than so many days, never one of the last 24 hours; how many.
+
+        Some thousand at most, and none while somebody else is at it.
+        """
+        [(pruned,)] = await self._read(_PRUNE_RECEIPTS, [self._log_id, days])
+        return pruned
+
+    async def _read(self, query: LiteralString, parameters: Sequence[object]) -> list[TupleRow]:
         async def read(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
             return await (await connection.execute(query, parameters)).fetchall()
 
@@ -248,13 +286,11 @@ def _outcome(row: TupleRow) -> Outcome:
             raise AssertionError(f"log.append answered {outcome!r}")
 
 
-def _newest(*columns: Any) -> NewestEvent:
-    *newest, data_key_id, master_key_id, wrapped = columns
-    stream_id = columns[0]
-    members = dict(zip(NewestEvent.__struct_fields__, newest, strict=False))
-    return NewestEvent(
-        **members, wrapped_key=_wrapped(data_key_id, stream_id, master_key_id, wrapped)
-    )
+def _stream_event(*columns: Any) -> StreamEvent:
+    *event, data_key_id, master_key_id, wrapped = columns
+    members = dict(zip(StreamEvent.__struct_fields__, event, strict=False))
+    key = _wrapped(data_key_id, members["stream_id"], master_key_id, wrapped)
+    return StreamEvent(**members, wrapped_key=key)
 
 
 def _keyed(*columns: Any) -> KeyedEvent:

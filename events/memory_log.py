@@ -1,6 +1,6 @@
 """The log in memory: the same contract as on Postgres, for tests and for reading how it works."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 import msgspec
@@ -11,14 +11,14 @@ from events.append import (
     Head,
     KeyedEvent,
     KeyTaken,
-    NewestEvent,
     Outcome,
     Replayed,
+    StreamEvent,
     VersionConflict,
 )
 from events.chain import GENESIS, event_digest, next_chain
 from events.envelope import CustomerId, NewEvent, Position, StoredEvent, StreamVersion, WorkspaceId
-from events.keys import WrappedKey
+from events.keys import WrappedKey, WrappedSecret
 
 _GENERATION: Final = 1
 
@@ -32,6 +32,12 @@ class MemoryLog:
         self._keys: dict[CustomerId, WrappedKey] = {}
         self._holders: dict[tuple[WorkspaceId, str], CustomerId] = {}
         self._receipts: dict[tuple[WorkspaceId, bytes], Replayed] = {}
+        self._secrets: dict[str, WrappedSecret] = {}
+
+    @property
+    def log_id(self) -> int:
+        """Which log this is."""
+        return self._log_id
 
     async def append(self, groups: list[Group]) -> list[Outcome]:
         """Append groups in order; one outcome for each."""
@@ -96,7 +102,7 @@ class MemoryLog:
         for event in group.events:
             known = versions.get(event.stream_id)
             if known is None:
-                stream = [e for e in self._events if e.stream_id == event.stream_id]
+                stream = self._stream(event.stream_id)
                 known = stream[-1].stream_version if stream else 0
                 if stream and stream[-1].workspace_id != group.workspace_id:
                     return VersionConflict(stream_id=event.stream_id)
@@ -132,23 +138,42 @@ class MemoryLog:
 
     async def read_newest(
         self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
-    ) -> dict[CustomerId, NewestEvent]:
+    ) -> dict[CustomerId, StreamEvent]:
         """The newest event of each of these customers that exists in this workspace."""
-        found: dict[CustomerId, NewestEvent] = {}
-        for event in self._events:
-            if event.stream_id in stream_ids and event.workspace_id == workspace_id:
-                first = found.get(event.stream_id)
-                found[event.stream_id] = NewestEvent(
-                    stream_id=event.stream_id,
-                    stream_version=StreamVersion(event.stream_version),
-                    type=event.type,
-                    schema_version=event.schema_version,
-                    payload=event.payload,
-                    recorded_at=event.recorded_at,
-                    created_at=event.recorded_at if first is None else first.created_at,
-                    wrapped_key=self._keys.get(event.stream_id),
-                )
-        return found
+        return {
+            event.stream_id: self._stream_event(event)
+            for event in self._events
+            if event.stream_id in stream_ids and event.workspace_id == workspace_id
+        }
+
+    async def read_at_version(
+        self, workspace_id: WorkspaceId, stream_id: CustomerId, version: StreamVersion
+    ) -> StreamEvent | None:
+        """This event of a customer; None when this workspace has none such."""
+        for event in self._stream(stream_id):
+            if event.stream_version == version and event.workspace_id == workspace_id:
+                return self._stream_event(event)
+        return None
+
+    def _stream(self, stream_id: CustomerId) -> list[StoredEvent]:
+        return [event for event in self._events if event.stream_id == stream_id]
+
+    def _stream_event(self, event: StoredEvent) -> StreamEvent:
+        stream = self._stream(event.stream_id)
+        return StreamEvent(
+            generation=_GENERATION,
+            position=event.position,
+            chain=event.chain,
+            stream_id=event.stream_id,
+            stream_version=event.stream_version,
+            type=event.type,
+            schema_version=event.schema_version,
+            payload=event.payload,
+            recorded_at=event.recorded_at,
+            created_at=stream[0].recorded_at,
+            erased=stream[-1].type == "CustomerErased",
+            wrapped_key=None if event.data_key_id is None else self._keys.get(event.stream_id),
+        )
 
     async def find_reservations(
         self, workspace_id: WorkspaceId, external_ids: list[str]
@@ -163,6 +188,18 @@ class MemoryLog:
     async def read_receipt(self, workspace_id: WorkspaceId, key_hmac: bytes) -> Replayed | None:
         """What this Idempotency-Key led to, if it was used."""
         return self._receipts.get((workspace_id, key_hmac))
+
+    async def keep_secret(self, secret: WrappedSecret) -> WrappedSecret:
+        """Keep a secret of the log unless it has one of this name; the one that is kept."""
+        return self._secrets.setdefault(secret.name, secret)
+
+    async def prune_receipts(self, days: int) -> int:
+        """Forget receipts older than so many days, never one of the last 24 hours; how many."""
+        oldest = datetime.now(UTC) - timedelta(days=max(days, 1))
+        old = [key for key, receipt in self._receipts.items() if receipt.recorded_at < oldest]
+        for key in old:
+            del self._receipts[key]
+        return len(old)
 
     async def head(self) -> Head:
         """The end of the log."""

@@ -30,7 +30,7 @@ from psycopg.rows import TupleRow
 from events import jetstream
 from events.append import Head, KeyedEvent
 from events.batches import WRONG_LAST_SEQUENCE, Message, PublishError, publish_batch
-from events.cloudevents import CONTENT_TYPE, render_cloud_event
+from events.cloudevents import CONTENT_TYPE, render_cloud_event, traceparent_of
 from events.envelope import Position
 from events.errors import EventsError, StreamContradiction
 from events.keys import Keyring
@@ -216,18 +216,22 @@ class Relay:
     def _message(self, keyed: KeyedEvent, generation: int) -> Message:
         event = keyed.stored
         data = open_stored(self._keyring, keyed)
+        headers = {
+            "Content-Type": CONTENT_TYPE,
+            jetstream.POSITION_HEADER: str(event.position),
+            jetstream.DIGEST_HEADER: event.digest.hex(),
+            jetstream.CHAIN_HEADER: event.chain.hex(),
+        }
+        traceparent = traceparent_of(event)
+        if traceparent is not None:
+            headers[jetstream.TRACE_HEADER] = traceparent
         return Message(
             subject=jetstream.event_subject(
                 self._log_id, generation, event.workspace_id, event.stream_id, event.type
             ),
             # An erased event keeps its place in a stream that is made again, without its data.
             body=render_cloud_event(event, b"null" if data is None else data),
-            headers={
-                "Content-Type": CONTENT_TYPE,
-                jetstream.POSITION_HEADER: str(event.position),
-                jetstream.DIGEST_HEADER: event.digest.hex(),
-                jetstream.CHAIN_HEADER: event.chain.hex(),
-            },
+            headers=headers,
         )
 
     @property

@@ -51,6 +51,7 @@ class CustomerRow(Struct, frozen=True, kw_only=True):
     external_id: str | None
     email_key: str | None
     phone: str | None
+    email_sort_key: str | None
     last_name_key: str | None
     company_name_key: str | None
 
@@ -180,6 +181,7 @@ def _row(recorded: RecordedEvent, created_at: datetime | None) -> CustomerRow:
         external_id=data.external_id,
         email_key=None if data.email is None else fold_case(data.email),
         phone=data.phone,
+        email_sort_key=sort_key(data.email),
         last_name_key=sort_key(data.last_name),
         company_name_key=sort_key(data.company_name),
     )

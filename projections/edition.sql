@@ -31,8 +31,11 @@ CREATE TABLE edition_0.customers (
     -- The tags as they were sent, in the order of tag_keys.
     tag_spellings text[] COLLATE "C" NOT NULL,
     external_id text COLLATE "C",
+    -- Without case, which decides whether two addresses are the same.
     email_key text COLLATE "C",
     phone text COLLATE "C",
+    -- Without case and accents, and never longer than an index entry may be: what is sorted by.
+    email_sort_key text COLLATE "C",
     last_name_key text COLLATE "C",
     company_name_key text COLLATE "C",
     -- Alone: a look-up by id has this one index to walk, also in a plan that was made while the
@@ -42,9 +45,20 @@ CREATE TABLE edition_0.customers (
 
 CREATE INDEX customers_newest
     ON edition_0.customers (workspace_id, created_at DESC, customer_id DESC);
-CREATE INDEX customers_external_id ON edition_0.customers (workspace_id, external_id);
-CREATE INDEX customers_email ON edition_0.customers (workspace_id, email_key);
+CREATE INDEX customers_updated
+    ON edition_0.customers (workspace_id, updated_at, customer_id);
+-- These are walked forward and backward; either way those without a key are a walk of their own.
+CREATE INDEX customers_last_name
+    ON edition_0.customers (workspace_id, last_name_key, customer_id);
+CREATE INDEX customers_company_name
+    ON edition_0.customers (workspace_id, company_name_key, customer_id);
+CREATE INDEX customers_email
+    ON edition_0.customers (workspace_id, email_sort_key, customer_id);
 CREATE INDEX customers_phone ON edition_0.customers (workspace_id, phone);
+-- Of both in one, `<workspace>/<external_id>`: a look-up has this one index to walk and no other,
+-- for the reason given at the primary key.
+CREATE INDEX customers_external_id
+    ON edition_0.customers ((workspace_id || '/' || external_id));
 -- New entries wait in a list that every search reads and that one unlucky write clears: kept short
 -- (in kB), neither is felt. Without the list a write costs five times as much.
 CREATE INDEX customers_tags ON edition_0.customers USING gin (tag_keys)

@@ -1,6 +1,7 @@
 """Editions, the builds of the read model: each a schema `edition_<n>` made from one template."""
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -9,8 +10,13 @@ from psycopg.rows import TupleRow
 
 from runtime.migrate import MigrationError
 
-_TABLES: Final = Path(__file__).parent / "edition.sql"
-_FUNCTIONS: Final = Path(__file__).parent / "edition_functions.sql"
+_FOLDER: Final = Path(__file__).parent
+_TABLES: Final = (_FOLDER / "edition.sql",)
+_FUNCTIONS: Final = (
+    _FOLDER / "edition_functions.sql",
+    _FOLDER / "edition_reads.sql",
+    _FOLDER / "edition_list.sql",
+)
 _PLACEHOLDER: Final = "edition_0"
 
 _OTHER_TABLES: Final = """\
@@ -59,8 +65,8 @@ def prepare_editions(connection: Connection[TupleRow]) -> list[str]:
 
 def create_edition(connection: Connection[TupleRow], edition: int) -> None:
     """Make an empty edition that is not live; needs the owner's rights."""
-    _run(connection, _TABLES.read_text(encoding="utf-8"), edition)
-    _run(connection, _FUNCTIONS.read_text(encoding="utf-8"), edition)
+    _run(connection, _read(_TABLES), edition)
+    _run(connection, _read(_FUNCTIONS), edition)
     connection.execute(
         """
         INSERT INTO projections.editions (edition, tables_checksum, functions_checksum)
@@ -72,7 +78,7 @@ def create_edition(connection: Connection[TupleRow], edition: int) -> None:
 
 def _replace_functions(connection: Connection[TupleRow], edition: int) -> None:
     _run(connection, _DROP_FUNCTIONS, edition)
-    _run(connection, _FUNCTIONS.read_text(encoding="utf-8"), edition)
+    _run(connection, _read(_FUNCTIONS), edition)
     connection.execute(
         "UPDATE projections.editions SET functions_checksum = %s WHERE edition = %s",
         [_checksum(_FUNCTIONS), edition],
@@ -84,5 +90,9 @@ def _run(connection: Connection[TupleRow], template: str, edition: int) -> None:
     connection.execute(sql.SQL(text))  # pyright: ignore[reportArgumentType] - files of ours and a number
 
 
-def _checksum(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
+def _read(files: Sequence[Path]) -> str:
+    return "".join(file.read_text(encoding="utf-8") for file in files)
+
+
+def _checksum(files: Sequence[Path]) -> str:
+    return hashlib.sha256(_read(files).encode()).hexdigest()

@@ -63,6 +63,7 @@ class _RowParameters(Struct, frozen=True):
     external_id: str | None
     email_key: str | None
     phone: str | None
+    email_sort_key: str | None
     last_name_key: str | None
     company_name_key: str | None
 
@@ -176,6 +177,7 @@ def _row_parameters(rows: Sequence[CustomerRow]) -> list[_RowParameters]:
                 row.external_id,
                 row.email_key,
                 row.phone,
+                row.email_sort_key,
                 row.last_name_key,
                 row.company_name_key,
             )

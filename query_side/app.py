@@ -3,16 +3,20 @@
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-from litestar import Response
 from msgspec import Struct
 
-from query_side.freshness import Freshness
+from events.token import Tokens
+from query_side.cursors import Cursors
+from query_side.freshness import Freshness, NotShownYet
+from query_side.openapi import DESCRIPTION
 from query_side.queries import NoReadModel, ReadModel
-from query_side.reads import CustomerReads
+from query_side.reads import CustomerReads, LostHistory
+from query_side.refusals import refuse
+from query_side.requests import RequestReader
 from query_side.routes import ROUTES
 from runtime.postgres import Pool
+from runtime.sealing import Sealer
 from runtime.web.frame import Part
-from runtime.web.problems import AnyRequest, answer, away
 
 
 class QuerySide(Struct, frozen=True, kw_only=True):
@@ -21,13 +25,20 @@ class QuerySide(Struct, frozen=True, kw_only=True):
     model: ReadModel
     freshness: Freshness
     reads: CustomerReads
+    requests: RequestReader
+    cursors: Cursors
 
     def part(self) -> Part:
         """The routes, with what they ask for and how they refuse."""
         return Part(
             routes=ROUTES,
-            dependencies={"reads": self.reads},
-            refusals={NoReadModel: _no_read_model},
+            dependencies={
+                "reads": self.reads,
+                "requests": self.requests,
+                "cursors": self.cursors,
+            },
+            refusals={NoReadModel: refuse, NotShownYet: refuse, LostHistory: refuse},
+            description=DESCRIPTION,
         )
 
 
@@ -35,6 +46,8 @@ class QuerySide(Struct, frozen=True, kw_only=True):
 async def query_side(
     pool: Pool,
     log_id: int,
+    tokens: Tokens,
+    sealer: Sealer,
     *,
     wait_seconds: float,
     is_rung: Callable[[], bool],
@@ -46,13 +59,12 @@ async def query_side(
     """
     model = ReadModel(pool, log_id)
     freshness = Freshness(model.read_checkpoint, is_rung)
+    cursors = Cursors(sealer)
     async with freshness.polling():
         yield QuerySide(
             model=model,
             freshness=freshness,
             reads=CustomerReads(model, freshness, wait_seconds),
+            requests=RequestReader(tokens, cursors),
+            cursors=cursors,
         )
-
-
-def _no_read_model(request: AnyRequest, error: NoReadModel) -> Response[bytes]:
-    return answer(request, away(str(error)))

@@ -1,22 +1,45 @@
-"""Read your own writes: a read waits until the read model shows what its workspace has written."""
+"""Read your own writes: a read waits until the read model shows what its workspace has written.
+
+What a reader demands beyond that, by a consistency token, it gets or is told that it does not.
+"""
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Final, TypeVar
+from typing import Final
 
 import psycopg
 import structlog
+from msgspec import Struct
 
 from events.envelope import Position
-from query_side.queries import Answer, NoReadModel
+from events.token import Token
+from query_side.queries import NoReadModel
+from query_side.results import FoundT
 
 # While somebody waits, the checkpoint is looked at beside the projector's pings, which may be lost.
 _POLL_SECONDS: Final = 0.05
 _POLL_SECONDS_WITHOUT_NATS: Final = 0.01
 
-AnswerT = TypeVar("AnswerT", bound=Answer)
 log = structlog.get_logger()
+
+
+class Demand(Struct, frozen=True, kw_only=True):
+    """How fresh an answer must be."""
+
+    eventual: bool = False
+    """Whether it may miss what the workspace wrote; what the token names it must show."""
+    token: Token | None = None
+
+
+class NotShownYet(Exception):
+    """The read model did not come to the place that a consistency token names in time."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What this X-Consistency-Token is about is written, but reads do not show it yet. "
+            "Try again, or read without the token."
+        )
 
 
 class Freshness:
@@ -61,25 +84,27 @@ class Freshness:
         return True
 
     async def read(
-        self, ask: Callable[[], Awaitable[AnswerT]], wait_seconds: float
-    ) -> tuple[AnswerT, bool]:
-        """An answer that shows every write that had answered before, and whether it may be stale.
+        self, ask: Callable[[], Awaitable[FoundT]], demand: Demand, wait_seconds: float
+    ) -> tuple[FoundT, bool]:
+        """What shows every write that had answered before, and whether it may be stale.
 
-        Past the wait the answer is what there is. A parked customer does not get any fresher.
+        Past the wait it is what there is; raises NotShownYet when that is less than the token
+        demands. A parked customer does not get any fresher.
         """
-        answer = await ask()
-        if not answer.is_behind:
-            return answer, answer.parked
-        wanted = answer.newest
+        found = await ask()
+        newest = found.newest
+        demanded = Position(0) if demand.token is None else demand.token.position
+        wanted = demanded if demand.eventual else max(newest, demanded)
         now = asyncio.get_running_loop().time
         deadline = now() + wait_seconds
-        while await self.wait_for(wanted, deadline - now()):
-            answer = await ask()
-            if answer.checkpoint >= wanted:
-                return answer, answer.parked
-            # What was known of the read model is not so, or no longer.
-            self._position = answer.checkpoint
-        return answer, True
+        while found.checkpoint < wanted and await self.wait_for(wanted, deadline - now()):
+            found = await ask()
+            if found.checkpoint < wanted:
+                # What was known of the read model is not so, or no longer.
+                self._position = found.checkpoint
+        if found.checkpoint < demanded:
+            raise NotShownYet
+        return found, found.parked or found.checkpoint < newest
 
     @asynccontextmanager
     async def polling(self) -> AsyncGenerator[None]:

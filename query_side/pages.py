@@ -1,105 +1,86 @@
-"""The query string of a read, and the page that it asks for."""
+"""What a page tells beside its rows: where it stands, and the addresses of its neighbours."""
 
 from typing import Final
+from urllib.parse import urlencode
 
-from msgspec import Struct
-
-from query_side.queries import CustomerPage, ListQuery
+from query_side.requests import ListRequest, PageRequest
+from query_side.results import CustomerPage
 from runtime.field_error import FieldError
-from runtime.text import search_patterns, tag_key
 from runtime.web.problems import ApiError
-from runtime.web.query_string import ParameterReader, read_parameters
 
-PER_PAGE_DEFAULT: Final = 20
-PER_PAGE_MAX: Final = 100
-# The offset of the last row of the last page is the highest number the database has for it.
-PAGE_MAX: Final = (2**63 - 1) // PER_PAGE_MAX
-SEARCH_MAX: Final = 1000
-SEARCH_WORDS_MAX: Final = 100
-
-_NOT_YET: Final = (
-    "cursor",
-    "sort",
-    "email",
-    "phone",
-    "external_id",
-    "created_after",
-    "updated_after",
-    "as_of",
-)
+_PLACES: Final = frozenset(("page", "cursor"))
 
 
-class ListRequest(Struct, frozen=True, kw_only=True):
-    """What a list call asks for."""
-
-    page: int
-    per_page: int
-    query: ListQuery
-    eventual: bool
-
-
-def read_list_request(workspace_id: str, query_string: bytes) -> ListRequest:
-    """What a list call asks for; raises ApiError 400 with all errors at once."""
-    reader = ParameterReader(read_parameters(query_string))
-    page = reader.number("page", 1, PAGE_MAX)
-    per_page = reader.number("per_page", PER_PAGE_DEFAULT, PER_PAGE_MAX)
-    tags_any = tuple(
-        tuple(dict.fromkeys(tag_key(workspace_id, tag) for tag in group))
-        for group in reader.many("tags")
-    )
-    tags_none = tuple(
-        tag_key(workspace_id, tag) for group in reader.many("tags_none") for tag in group
-    )
-    search = search_patterns(_read_search(reader))
-    if search is not None and len(search.anywhere) > SEARCH_WORDS_MAX:
-        words = f"search takes at most {SEARCH_WORDS_MAX} different words."
-        reader.refuse("search", words, "too_many")
-    eventual = reader.eventual()
-    for name in _NOT_YET:
-        if reader.one(name) is not None:
-            # To ignore a filter would answer with customers that were not asked for.
-            reader.refuse(name, f"{name} is not supported by this version.", "not_supported")
-    reader.finish()
-    return ListRequest(
-        page=page,
-        per_page=per_page,
-        query=ListQuery(
-            offset=(page - 1) * per_page,
-            limit=per_page,
-            tags_any=tuple(dict.fromkeys(tags_any)),
-            tags_none=tags_none,
-            search=search,
-        ),
-        eventual=eventual,
-    )
-
-
-def _read_search(reader: ParameterReader) -> str:
-    text = reader.one("search") or ""
-    if len(text) > SEARCH_MAX:
-        reader.refuse("search", f"search takes at most {SEARCH_MAX} characters.", "too_long")
-        return ""
-    return text
-
-
-def page_meta(request: ListRequest, found: CustomerPage) -> dict[str, object]:
-    """Where a page stands; raises ApiError 400 for a page beyond what a search counts to."""
-    pages = -(-found.total // request.per_page)
-    if found.total_is_bound and request.page > pages:
+def check_page(request: ListRequest, found: CustomerPage) -> None:
+    """Raise ApiError 400 for a page beyond what a search counts to."""
+    pages = count_pages(request, found.total)
+    if found.total_is_bound and request.page is not None and request.page > pages:
         error = FieldError(
             field="page",
             error=f"page must be from 1 to {pages}: a search is paged up to {found.total} matches.",
             code="out_of_range",
         )
-        raise ApiError(400, f"{error.error} Search for more words.", errors=[error])
-    meta: dict[str, object] = {
-        "page": request.page,
+        words = "The cursor in meta.next_cursor goes on from there."
+        raise ApiError(400, f"{error.error} {words}", errors=[error])
+
+
+def page_meta(request: PageRequest, total: int) -> dict[str, object]:
+    """Where a page stands."""
+    pages = count_pages(request, total)
+    page = request.page
+    return {
+        "page": page,
         "per_page": request.per_page,
-        "total": found.total,
+        "total": total,
         "total_pages": pages,
-        "has_next": request.page < pages,
-        "has_prev": request.page > 1 and pages > 0,
+        "has_next": page is not None and page < pages,
+        "has_prev": page is None or (page > 1 and pages > 0),
     }
+
+
+def list_meta(
+    request: ListRequest, found: CustomerPage, next_cursor: str | None
+) -> dict[str, object]:
+    """Where a page of customers stands; the list may go on where its pages end."""
+    meta = page_meta(request, found.total)
+    meta |= {"has_next": next_cursor is not None, "next_cursor": next_cursor}
     if found.total_is_bound:
         meta["total_is_lower_bound"] = True
     return meta
+
+
+def page_links(
+    path: str, request: PageRequest, total: int, *, next_cursor: str | None, is_exact: bool
+) -> dict[str, str]:
+    """The header Link (RFC 8288) of a page, if there is anything to link to.
+
+    Where pages end and the list does not, the next one is behind the cursor.
+    """
+    pages, page = count_pages(request, total), request.page
+    targets: dict[str, tuple[str, object]] = {}
+    if page is not None:
+        targets["first"] = ("page", 1)
+        if page > 1 and pages > 0:
+            targets["prev"] = ("page", min(page - 1, pages))
+        if page < pages:
+            targets["next"] = ("page", page + 1)
+        if is_exact and pages > 0:
+            targets["last"] = ("page", pages)
+    if next_cursor is not None:
+        targets.setdefault("next", ("cursor", next_cursor))
+    kept = [
+        (name, value)
+        for name, values in request.parameters.items()
+        if name not in _PLACES
+        for value in values
+    ]
+    links = ", ".join(
+        f'<{path}?{urlencode([*kept, target])}>; rel="{relation}"'
+        for relation, target in targets.items()
+    )
+    return {"Link": links} if links else {}
+
+
+def count_pages(request: PageRequest, total: int) -> int:
+    """How many pages so many rows make."""
+    return -(-total // request.per_page)

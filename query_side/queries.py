@@ -1,7 +1,7 @@
 """One function per question to the read model; each is one round trip and one snapshot."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 from msgspec import Struct
@@ -9,28 +9,37 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from events.envelope import CustomerId, Position, WorkspaceId
+from query_side.list_query import ListQuery
+from query_side.results import CustomerPage, FoundCustomer, TagPage
 from runtime.postgres import Pool, ask
-from runtime.text import SearchPatterns
 
 # One customer of one workspace by primary key.
 _GET_CUSTOMER: Final = "SELECT * FROM {}.get_customer(%b, %b, %b::int4)"
 
+# The same by its external_id.
+_GET_BY_EXTERNAL_ID: Final = "SELECT * FROM {}.get_by_external_id(%b, %b, %b::int4)"
+
 # A page of one workspace's customers, and how many there are.
 _LIST_CUSTOMERS: Final = """
 SELECT * FROM {}.list_customers(
-    %b, %b::int4, %b::int8, %b::int4, %b::text[], %b::text[],
-    %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[])
+    %b, %b::int4, %b::int8, %b::int4, %b::text[], %b::text[], %b::text[], %b::text[], %b::text[],
+    %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::text[], %b::int4)
 """
+
+# A page of one workspace's tags, and how many there are.
+_LIST_TAGS: Final = "SELECT * FROM {}.list_tags(%b, %b::int4, %b::int8, %b::int4)"
 
 # How far the edition is, and whether it is still live.
 _READ_CHECKPOINT: Final = "SELECT live, generation, position FROM {}.read_checkpoint(%b::int4)"
+
+# The chain of the log at a position: says nothing of any workspace.
+_READ_PLACE: Final = b"SELECT log.read_place(%b::int4, %b::int8)"
 
 _MOVED: Final = (
     psycopg.errors.InvalidSchemaName,
     psycopg.errors.UndefinedFunction,
     psycopg.errors.UndefinedTable,
 )
-_CONNECTION_SECONDS: Final = 2.0
 
 
 class NoReadModel(Exception):
@@ -40,52 +49,11 @@ class NoReadModel(Exception):
         super().__init__("There is no read model yet: `customers migrate` makes it.")
 
 
-class Answer(Struct, frozen=True, kw_only=True):
-    """What every answer says of its own age."""
-
-    checkpoint: Position
-    """The last position that the answer shows."""
-    newest: Position
-    """The newest position of the workspace, in the same snapshot."""
-    parked: bool
-    """Whether events that the answer is about could not be applied."""
-
-    @property
-    def is_behind(self) -> bool:
-        """Whether the workspace has written what the answer does not show."""
-        return self.checkpoint < self.newest
-
-
-class FoundCustomer(Answer, frozen=True, kw_only=True):
-    """One customer as finished JSON; None when the workspace has none of this id."""
-
-    document: bytes | None
-    version: int | None
-
-
-class CustomerPage(Answer, frozen=True, kw_only=True):
-    """A page of customers as finished JSON documents joined by commas."""
-
-    documents: bytes
-    total: int
-    total_is_bound: bool
-    """Whether there are more matches than `total`."""
-
-
-class ListQuery(Struct, frozen=True, kw_only=True):
-    """Which customers are listed, and which part of the list is wanted."""
-
-    offset: int
-    limit: int
-    tags_any: tuple[tuple[str, ...], ...] = ()
-    """Groups of tag keys: one of each group must be there."""
-    tags_none: tuple[str, ...] = ()
-    search: SearchPatterns | None = None
-
-
-class _Queries(Struct, frozen=True):
+class _Queries(Struct, frozen=True, kw_only=True):
     get_customer: bytes
+    get_by_external_id: bytes
     list_customers: bytes
+    list_tags: bytes
     read_checkpoint: bytes
 
 
@@ -101,17 +69,21 @@ class ReadModel:
         self, workspace_id: WorkspaceId, customer_id: CustomerId
     ) -> FoundCustomer:
         """One customer of this workspace."""
-        parameters = [workspace_id, customer_id, self._log_id]
-        row = await self._ask("get_customer", parameters)
-        _, _, checkpoint, newest, parked, document, version = row
-        return FoundCustomer(
-            checkpoint=checkpoint, newest=newest, parked=parked, document=document, version=version
+        return _found(await self._ask("get_customer", [workspace_id, customer_id, self._log_id]))
+
+    async def get_by_external_id(
+        self, workspace_id: WorkspaceId, external_id: str
+    ) -> FoundCustomer:
+        """The customer of this workspace that holds an external_id."""
+        return _found(
+            await self._ask("get_by_external_id", [workspace_id, external_id, self._log_id])
         )
 
     async def list_customers(self, workspace_id: WorkspaceId, query: ListQuery) -> CustomerPage:
-        """A page of this workspace's customers: newest first, or best matches of a search first."""
-        row = await self._ask("list_customers", self._list_parameters(workspace_id, query))
-        _, _, checkpoint, newest, parked, documents, total, total_is_bound = row
+        """A page of this workspace's customers."""
+        parameters = [workspace_id, self._log_id, *query.parameters()]
+        row = await self._ask("list_customers", parameters)
+        _, _, checkpoint, newest, parked, documents, total, total_is_bound, next_place = row
         return CustomerPage(
             checkpoint=checkpoint,
             newest=newest,
@@ -119,6 +91,19 @@ class ReadModel:
             documents=documents or b"",
             total=total,
             total_is_bound=total_is_bound,
+            next_place=None if next_place is None else tuple(next_place),
+        )
+
+    async def list_tags(self, workspace_id: WorkspaceId, offset: int, limit: int) -> TagPage:
+        """A page of this workspace's tags, the most used first."""
+        row = await self._ask("list_tags", [workspace_id, self._log_id, offset, limit])
+        _, _, checkpoint, newest, parked, spellings, counts, total = row
+        return TagPage(
+            checkpoint=checkpoint,
+            newest=newest,
+            parked=parked,
+            tags=list(zip(spellings or (), counts or (), strict=True)),
+            total=total,
         )
 
     async def read_checkpoint(self) -> Position:
@@ -126,28 +111,10 @@ class ReadModel:
         _, _, position = await self._ask("read_checkpoint", [self._log_id])
         return Position(position or 0)
 
-    def _list_parameters(self, workspace_id: WorkspaceId, query: ListQuery) -> list[object]:
-        search = query.search
-        return [
-            workspace_id,
-            self._log_id,
-            query.offset,
-            query.limit,
-            ["\n".join(group) for group in query.tags_any],
-            list(query.tags_none),
-            *(
-                [None] * 6
-                if search is None
-                else [
-                    search.anywhere,
-                    search.phone,
-                    search.start,
-                    search.phone_start,
-                    search.exact,
-                    search.prefix,
-                ]
-            ),
-        ]
+    async def has_place(self, position: Position, chain: bytes) -> bool:
+        """Whether the log has come to this position, along the chain that begins so there."""
+        row = await self._fetch(_READ_PLACE, [self._log_id, position])
+        return row is not None and row[0] == chain
 
     async def _ask(self, question: str, parameters: Sequence[object]) -> TupleRow:
         """Ask the live edition; another one may have become live since the last question."""
@@ -169,11 +136,16 @@ class ReadModel:
         if row is None or row[0] is None:
             raise NoReadModel
         schema = sql.Identifier(f"edition_{row[0]}")
+
+        def of_edition(query: LiteralString) -> bytes:
+            return sql.SQL(query).format(schema).as_bytes()
+
         return _Queries(
-            *(
-                sql.SQL(text).format(schema).as_bytes()
-                for text in (_GET_CUSTOMER, _LIST_CUSTOMERS, _READ_CHECKPOINT)
-            )
+            get_customer=of_edition(_GET_CUSTOMER),
+            get_by_external_id=of_edition(_GET_BY_EXTERNAL_ID),
+            list_customers=of_edition(_LIST_CUSTOMERS),
+            list_tags=of_edition(_LIST_TAGS),
+            read_checkpoint=of_edition(_READ_CHECKPOINT),
         )
 
     async def _fetch(self, query: bytes, parameters: Sequence[object]) -> TupleRow | None:
@@ -183,3 +155,15 @@ class ReadModel:
             return await cursor.fetchone()
 
         return await ask(self._pool, fetch)
+
+
+def _found(row: TupleRow) -> FoundCustomer:
+    _, _, checkpoint, newest, parked, document, version, erased = row
+    return FoundCustomer(
+        checkpoint=checkpoint,
+        newest=newest,
+        parked=parked,
+        document=document,
+        version=version,
+        erased=erased,
+    )

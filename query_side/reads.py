@@ -1,12 +1,29 @@
-"""What the routes ask: the questions to the read model, each as fresh as the reader wants it."""
+"""What the routes ask: the questions to the read model, each as fresh as the reader demands."""
+
+from collections.abc import Awaitable, Callable
 
 from events.envelope import CustomerId, WorkspaceId
-from query_side.freshness import Freshness
-from query_side.queries import CustomerPage, FoundCustomer, ListQuery, ReadModel
+from query_side.freshness import Demand, Freshness
+from query_side.list_query import ListQuery
+from query_side.queries import ReadModel
+from query_side.results import CustomerPage, FoundCustomer, FoundT, TagPage
+
+
+class LostHistory(Exception):
+    """A consistency token names a place that the log does not have, or has otherwise."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What this X-Consistency-Token is about is lost: the service was restored to an "
+            "earlier point. Read without the token, and repeat the writes that are missing."
+        )
 
 
 class CustomerReads:
-    """Reads that show their workspace's own writes, unless they may be behind."""
+    """Reads that show their workspace's own writes, unless they may be behind.
+
+    Each answers with whether the answer may be stale; raises LostHistory and NotShownYet.
+    """
 
     def __init__(self, model: ReadModel, freshness: Freshness, wait_seconds: float) -> None:
         self._model = model
@@ -14,20 +31,36 @@ class CustomerReads:
         self._wait_seconds = wait_seconds
 
     async def get(
-        self, workspace_id: WorkspaceId, customer_id: CustomerId, *, eventual: bool = False
+        self, workspace_id: WorkspaceId, customer_id: CustomerId, demand: Demand
     ) -> tuple[FoundCustomer, bool]:
-        """One customer, and whether the answer may be stale."""
-        return await self._freshness.read(
-            lambda: self._model.get_customer(workspace_id, customer_id), self._wait(eventual)
+        """One customer."""
+        return await self._read(lambda: self._model.get_customer(workspace_id, customer_id), demand)
+
+    async def get_by_external_id(
+        self, workspace_id: WorkspaceId, external_id: str, demand: Demand
+    ) -> tuple[FoundCustomer, bool]:
+        """The customer that holds an external_id."""
+        return await self._read(
+            lambda: self._model.get_by_external_id(workspace_id, external_id), demand
         )
 
-    async def list(
-        self, workspace_id: WorkspaceId, query: ListQuery, *, eventual: bool = False
+    async def list_customers(
+        self, workspace_id: WorkspaceId, query: ListQuery, demand: Demand
     ) -> tuple[CustomerPage, bool]:
-        """A page of customers, and whether the answer may be stale."""
-        return await self._freshness.read(
-            lambda: self._model.list_customers(workspace_id, query), self._wait(eventual)
-        )
+        """A page of customers."""
+        return await self._read(lambda: self._model.list_customers(workspace_id, query), demand)
 
-    def _wait(self, eventual: bool) -> float:
-        return 0 if eventual else self._wait_seconds
+    async def list_tags(
+        self, workspace_id: WorkspaceId, offset: int, limit: int, demand: Demand
+    ) -> tuple[TagPage, bool]:
+        """A page of tags."""
+        return await self._read(lambda: self._model.list_tags(workspace_id, offset, limit), demand)
+
+    async def _read(
+        self, ask: Callable[[], Awaitable[FoundT]], demand: Demand
+    ) -> tuple[FoundT, bool]:
+        token = demand.token
+        # A place that will never be reached is not waited for.
+        if token is not None and not await self._model.has_place(token.position, token.chain):
+            raise LostHistory
+        return await self._freshness.read(ask, demand, self._wait_seconds)

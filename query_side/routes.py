@@ -1,62 +1,155 @@
 """HTTP <-> questions; the answers are finished JSON and pass through as they are."""
 
+from collections.abc import Sequence
+from typing import Final, Literal
+
 from litestar import HttpMethod, Response, route
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
+from events.customer import EXTERNAL_ID_MAX
 from events.envelope import CustomerId, WorkspaceId
-from query_side.pages import page_meta, read_list_request
+from query_side.cursors import Cursor, Cursors
+from query_side.pages import check_page, list_meta, page_links, page_meta
 from query_side.reads import CustomerReads
+from query_side.refusals import customer_erased, customer_not_found
+from query_side.requests import OneRequest, RequestReader
+from query_side.results import FoundCustomer
 from runtime.web.authentication import principal_of
+from runtime.web.conditions import etag
 from runtime.web.envelope import BASE_PATH, success
-from runtime.web.paths import CustomerIdText, read_customer_id
-from runtime.web.problems import AnyRequest, ApiError
-from runtime.web.query_string import ParameterReader, read_parameters
+from runtime.web.paths import EXTERNAL_PATHS, CustomerIdText, read_customer_id, read_external_id
+from runtime.web.problems import AnyRequest
 
-_READ = {"scope": "customers:read"}
-_METHODS = [HttpMethod.GET, HttpMethod.HEAD]
+_READ: Final = {"scope": "customers:read"}
+_METHODS: Final = [HttpMethod.GET, HttpMethod.HEAD]
+_CUSTOMERS: Final = f"{BASE_PATH}/customers"
+_TAGS: Final = f"{_CUSTOMERS}/tags"
 
 
-@route(f"{BASE_PATH}/customers", http_method=_METHODS, opt=_READ)
+@route(_CUSTOMERS, http_method=_METHODS, opt=_READ)
 async def list_customers(
-    request: AnyRequest, reads: NamedDependency[CustomerReads]
+    request: AnyRequest,
+    reads: NamedDependency[CustomerReads],
+    requests: NamedDependency[RequestReader],
+    cursors: NamedDependency[Cursors],
 ) -> Response[bytes]:
-    """List customers, newest first, or the best matches of a search first."""
-    workspace_id = WorkspaceId(principal_of(request.scope).workspace_id)
-    asked = read_list_request(workspace_id, request.scope["query_string"])
-    found, is_stale = await reads.list(workspace_id, asked.query, eventual=asked.eventual)
+    """List customers, newest first, in another order, or the best matches of a search first."""
+    workspace_id = _workspace(request)
+    asked = requests.read_list(request.scope, workspace_id)
+    found, is_stale = await reads.list_customers(workspace_id, asked.query, asked.demand)
+    check_page(asked, found)
+    place = found.next_place
+    next_cursor = (
+        None
+        if place is None
+        else cursors.write(workspace_id, Cursor(asked.query.fingerprint(), place))
+    )
     return success(
         request.scope,
         b"[%b]" % found.documents,
         message="Customers retrieved successfully",
-        meta=page_meta(asked, found) | _age(is_stale),
+        meta=list_meta(asked, found, next_cursor) | _told(is_stale, asked.warnings),
+        headers=page_links(
+            _CUSTOMERS,
+            asked,
+            found.total,
+            next_cursor=next_cursor,
+            is_exact=not found.total_is_bound,
+        ),
     )
 
 
-@route(f"{BASE_PATH}/customers/{{customer_id:str}}", http_method=_METHODS, opt=_READ)
+@route(_TAGS, http_method=_METHODS, opt=_READ)
+async def list_tags(
+    request: AnyRequest,
+    reads: NamedDependency[CustomerReads],
+    requests: NamedDependency[RequestReader],
+) -> Response[bytes]:
+    """List the tags of customers, the most used first."""
+    workspace_id = _workspace(request)
+    asked = requests.read_tags(request.scope, workspace_id)
+    found, is_stale = await reads.list_tags(
+        workspace_id, asked.offset, asked.per_page, asked.demand
+    )
+    return success(
+        request.scope,
+        [{"tag": tag, "count": count} for tag, count in found.tags],
+        message="Tags retrieved successfully",
+        meta=page_meta(asked, found.total) | _told(is_stale, asked.warnings),
+        headers=page_links(_TAGS, asked, found.total, next_cursor=None, is_exact=True),
+    )
+
+
+@route(f"{_CUSTOMERS}/{{customer_id:str}}", http_method=_METHODS, opt=_READ)
 async def get_customer(
-    request: AnyRequest, customer_id: CustomerIdText, reads: NamedDependency[CustomerReads]
+    request: AnyRequest,
+    customer_id: CustomerIdText,
+    reads: NamedDependency[CustomerReads],
+    requests: NamedDependency[RequestReader],
 ) -> Response[bytes]:
     """Fetch a customer by UUID."""
-    workspace_id = WorkspaceId(principal_of(request.scope).workspace_id)
-    wanted = CustomerId(read_customer_id(customer_id))
-    reader = ParameterReader(read_parameters(request.scope["query_string"]))
-    eventual = reader.eventual()
-    reader.finish()
-    found, is_stale = await reads.get(workspace_id, wanted, eventual=eventual)
-    if found.document is None:
-        raise ApiError(404, "No customer has this id.", meta=_age(is_stale))
+    workspace_id = _workspace(request)
+    asked = requests.read_one(request.scope, workspace_id)
+    wanted = asked.read_path(lambda: CustomerId(read_customer_id(customer_id)))
+    found, is_stale = await reads.get(workspace_id, wanted, asked.demand)
+    return _answer_one(request, asked, found, "id", is_stale=is_stale)
+
+
+@route(EXTERNAL_PATHS, http_method=_METHODS, opt=_READ)
+async def get_external_customer(
+    request: AnyRequest,
+    reads: NamedDependency[CustomerReads],
+    requests: NamedDependency[RequestReader],
+) -> Response[bytes]:
+    """Fetch a customer by your own id."""
+    workspace_id = _workspace(request)
+    asked = requests.read_one(request.scope, workspace_id)
+    wanted = asked.read_path(lambda: read_external_id(request.scope, EXTERNAL_ID_MAX))
+    found, is_stale = await reads.get_by_external_id(workspace_id, wanted, asked.demand)
+    return _answer_one(request, asked, found, "external_id", is_stale=is_stale)
+
+
+ROUTES: tuple[HTTPRouteHandler, ...] = (
+    list_customers,
+    list_tags,
+    get_customer,
+    get_external_customer,
+)
+
+
+def _answer_one(
+    request: AnyRequest,
+    asked: OneRequest,
+    found: FoundCustomer,
+    sought_by: Literal["id", "external_id"],
+    *,
+    is_stale: bool,
+) -> Response[bytes]:
+    """The answer to a call for one customer; that there is none comes before all other faults."""
+    told = _told(is_stale, asked.warnings)
+    if found.erased:
+        raise customer_erased(told)
+    if found.document is None or found.version is None:
+        raise customer_not_found(sought_by, told)
+    asked.check()
+    headers = {"ETag": etag(found.version)}
+    # What may be stale is told so, and a 304 has no place for it.
+    if asked.conditions.is_known(found.version) and not is_stale:
+        return Response(b"", status_code=304, headers=headers)
     return success(
         request.scope,
         found.document,
         message="Customer retrieved successfully",
-        meta=_age(is_stale),
-        headers={"ETag": f'"{found.version}"'},
+        meta=told,
+        headers=headers,
     )
 
 
-ROUTES: tuple[HTTPRouteHandler, ...] = (list_customers, get_customer)
+def _workspace(request: AnyRequest) -> WorkspaceId:
+    return WorkspaceId(principal_of(request.scope).workspace_id)
 
 
-def _age(is_stale: bool) -> dict[str, object]:
-    return {"stale": True} if is_stale else {}
+def _told(is_stale: bool, warnings: Sequence[str]) -> dict[str, object]:
+    told: dict[str, object] = {"stale": True} if is_stale else {}
+    return told | {"warnings": list(warnings)} if warnings else told

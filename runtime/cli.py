@@ -103,6 +103,14 @@ def api(
     _run("api", with_parent, lambda: processes.run_api(settings, side, click.echo))
 
 
+@customers.command(epilog="Example: customers openapi >openapi.json")
+def openapi() -> None:
+    """Print the OpenAPI document of the API, as /openapi.json has it."""
+    from runtime.processes import api_document
+
+    click.echo(api_document(), nl=False)
+
+
 @customers.command(epilog="Example: customers relay")
 @_with_parent
 def relay(with_parent: bool) -> None:

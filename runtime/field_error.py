@@ -1,6 +1,11 @@
 """One thing wrong with a request, as every refusal lists it."""
 
+from collections.abc import Sequence
+from typing import Final
+
 from msgspec import Struct
+
+_SENTENCES_MAX: Final = 5
 
 
 class FieldError(Struct, frozen=True, kw_only=True):
@@ -19,3 +24,22 @@ class FieldError(Struct, frozen=True, kw_only=True):
 def escape_pointer(member: str) -> str:
     """A member's name as one step of a JSON pointer (RFC 6901)."""
     return member.replace("~", "~0").replace("/", "~1")
+
+
+def summary(errors: Sequence[FieldError]) -> str:
+    """What a refusal says of all its errors: each sentence once, or of many only that they are.
+
+    In front of a sentence stand the members of the body that it is about; one about something
+    else names it itself.
+    """
+    if len(errors) > _SENTENCES_MAX:
+        return f"More than {_SENTENCES_MAX} things are wrong; `errors` lists them."
+    fields: dict[str, list[str]] = {}
+    for error in errors:
+        about = fields.setdefault(error.error, [])
+        if error.pointer and error.field not in about:
+            about.append(error.field)
+    return " ".join(
+        f"{', '.join(about)}: {sentence}" if about else sentence
+        for sentence, about in fields.items()
+    )

@@ -10,24 +10,30 @@ from litestar import Litestar
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from command_side.app import ROUTES as COMMAND_ROUTES
 from command_side.app import command_side
+from command_side.openapi import DESCRIPTION as COMMANDS
 from events import jetstream
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import PostgresLog
 from events.relay import Relay
+from events.token import Tokens
 from projections.runner import ProjectorRunner
 from query_side.app import query_side
+from query_side.openapi import DESCRIPTION as QUERIES
+from query_side.routes import ROUTES as QUERY_ROUTES
 from runtime.api_keys import Principal, lookup
 from runtime.key_ping import key_change_subject
 from runtime.lifecycle import Connecting, registered, stop_signals
 from runtime.nats import Heard, NatsLine
 from runtime.postgres import Pool, Role, ask, connect, make_pool
 from runtime.readiness import readiness
+from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
-from runtime.web.docs import docs
-from runtime.web.frame import Frame, Part
+from runtime.web.frame import Frame, Part, document_of
+from runtime.web.rate_limit import RateLimit
 from runtime.web.server import serve
 
 LOG_CONNECTIONS: Final = 3
@@ -46,7 +52,9 @@ async def run_api(settings: Settings, side: Side, announce: Callable[[str], None
 @asynccontextmanager
 async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Litestar]:
     """The app of an API process with everything it needs, until the block ends."""
-    keyring = Keyring(read_master_keys(settings))
+    master_keys = read_master_keys(settings)
+    keyring, sealer = Keyring(master_keys), Sealer(master_keys)
+    tokens = Tokens(sealer, settings.log_id)
     async with AsyncExitStack() as stack:
         pool = await stack.enter_async_context(
             make_pool(settings, Role.API, "customers api", size=settings.pool_size)
@@ -64,6 +72,8 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
                 query_side(
                     pool,
                     settings.log_id,
+                    tokens,
+                    sealer,
                     wait_seconds=settings.read_wait,
                     is_rung=lambda: line.connected,
                 )
@@ -87,15 +97,28 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
                 command_side(
                     PostgresLog(log_pool, settings.log_id),
                     keyring,
+                    tokens,
                     on_appended=ping_appended,
                     wait_seconds=settings.write_wait,
+                    receipt_days=settings.receipt_days,
                 )
             )
             parts.append(commands.part())
         await stack.enter_async_context(line.kept_up())
         await stack.enter_async_context(registered(pool.connection, "api", lambda: {"side": side}))
-        frame = Frame(authentication, readiness(pool, line, settings.log_id), parts)
-        yield Litestar([docs], plugins=[frame], openapi_config=None)
+        checks = readiness(pool, line)
+        limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
+        frame = Frame(authentication, checks, parts, limit)
+        yield Litestar(plugins=[frame], openapi_config=None)
+
+
+def api_document() -> bytes:
+    """The OpenAPI document of an API with both sides, as readable JSON; no server is needed."""
+    parts = [
+        Part(routes=COMMAND_ROUTES, description=COMMANDS),
+        Part(routes=QUERY_ROUTES, description=QUERIES),
+    ]
+    return msgspec.json.format(msgspec.json.encode(document_of(parts)), indent=2) + b"\n"
 
 
 async def run_relay(settings: Settings) -> None:

@@ -52,6 +52,19 @@ class Settings(Struct, frozen=True, kw_only=True):
     write_wait: Annotated[
         float, Meta(gt=0, le=300, description="Seconds a write waits for the log before 503.")
     ] = 10.0
+    rate_limit: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Requests a minute with one API key, and as many at once; 0 = no limit. "
+            "Each API process counts for itself: with several, a key may make several times as "
+            "many.",
+        ),
+    ] = 6000
+    receipt_days: Annotated[
+        int, Meta(ge=1, le=36_500, description="Days an Idempotency-Key is remembered.")
+    ] = 2
     stream_replicas: Annotated[
         Literal[1, 3, 5], Meta(description="Copies of the JetStream stream; 3 needs three servers.")
     ] = 1

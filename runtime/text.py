@@ -16,6 +16,9 @@ from typing import Final
 
 from msgspec import Struct
 
+CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+"""A control character, tab and line ends among them: no field of one line holds any."""
+
 # Letters that have no decomposition, but that people without such a key type as these.
 _STROKED: Final = str.maketrans(
     {
@@ -29,7 +32,6 @@ _STROKED: Final = str.maketrans(
         "œ": "oe",
     }
 )
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _PHONE_WORD: Final = re.compile(r"[0-9+()./-]*[0-9][0-9+()./-]*")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
 _LIKE_SPECIAL: Final = re.compile(r"[\\%_]")
@@ -80,7 +82,7 @@ def fold_case(text: str) -> str:
 
 def tag_key(workspace_id: str, tag: str) -> str:
     """The key of a tag, `acme/vip`: short enough for an index, and without control characters."""
-    folded = _CONTROL.sub("\N{REPLACEMENT CHARACTER}", fold_case(tag))
+    folded = CONTROL.sub("\N{REPLACEMENT CHARACTER}", fold_case(tag))
     encoded = folded.encode()
     if len(encoded) > _TAG_KEY_BYTES:
         folded = f"#{sha256(encoded).hexdigest()}"
@@ -88,10 +90,10 @@ def tag_key(workspace_id: str, tag: str) -> str:
 
 
 def sort_key(text: str | None) -> str | None:
-    """What a name is sorted by: folded, and cut to what an index entry holds."""
-    if text is None:
+    """What a name is sorted by: folded, and cut to what an index entry holds; None for a blank."""
+    folded = fold(text or "")
+    if not folded:
         return None
-    folded = fold(text)
     if len(folded) <= _SORT_KEY_BYTES // 4:
         return folded
     return folded.encode()[:_SORT_KEY_BYTES].decode(errors="ignore")

@@ -83,7 +83,7 @@ CREATE TABLE log.receipts (
     recorded_at timestamptz NOT NULL,
     PRIMARY KEY (log_id, workspace_id, key_hmac)
 );
-CREATE INDEX receipts_by_age ON log.receipts (recorded_at);
+CREATE INDEX receipts_by_age ON log.receipts (log_id, recorded_at);
 
 -- One wrapped data key per customer; to destroy it is to erase the customer's payloads.
 CREATE TABLE keyring.data_keys (
@@ -95,6 +95,24 @@ CREATE TABLE keyring.data_keys (
     created_at timestamptz NOT NULL DEFAULT clock_timestamp()
 );
 CREATE INDEX data_keys_by_stream ON keyring.data_keys (stream_id);
+
+-- Random secrets of a log itself, wrapped by a master key: with what receipts are hashed.
+CREATE TABLE keyring.secrets (
+    log_id integer NOT NULL,
+    name text COLLATE "C" NOT NULL,
+    master_key_id text NOT NULL,
+    wrapped bytea NOT NULL,
+    made_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (log_id, name)
+);
+
+-- An event of one customer with what it takes to load it: the log's generation now, when the
+-- customer was created, whether it was erased since, and the data key that opens the payload.
+CREATE TYPE log.stream_event AS (
+    generation integer, "position" bigint, chain bytea, stream_id uuid, stream_version integer,
+    type text, schema_version integer, payload bytea, recorded_at timestamptz,
+    created_at timestamptz, erased boolean, data_key_id uuid, master_key_id text, wrapped bytea
+);
 
 -- SHA-256 over every column but digest and chain, each behind its length in four bytes, NULL as
 -- length -1; events/chain.py computes the same. One expression, so that the planner inlines it.

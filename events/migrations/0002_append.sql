@@ -180,7 +180,17 @@ BEGIN
                 SELECT l.workspace_sequence INTO v_sequence
                   FROM log.events l WHERE l.log_id = p_log_id AND l.workspace_id = g.workspace_id
                  ORDER BY l.workspace_sequence DESC LIMIT 1;
-                v_sequence := coalesce(v_sequence, 0);
+                IF NOT FOUND THEN
+                    -- Its first event. A workspace is in one log for ever: customers, their versions
+                    -- and the read model are found by the workspace and not by the log. Whoever
+                    -- begins a workspace waits for the others who do, whatever their log.
+                    PERFORM pg_advisory_xact_lock(730541, 0);
+                    IF EXISTS (SELECT FROM log.events l WHERE l.workspace_id = g.workspace_id) THEN
+                        RAISE EXCEPTION 'the workspace is in another log of this database'
+                            USING ERRCODE = '23L01';
+                    END IF;
+                    v_sequence := 0;
+                END IF;
             END IF;
             FOR i IN 1 .. g.event_count LOOP
                 FETCH new_events INTO e;
@@ -208,21 +218,48 @@ BEGIN
     END LOOP;
 END $$;
 
--- The newest event of each of these customers, when it was created, and its data key.
+-- The newest event of each of these customers, with what it takes to load it.
 CREATE FUNCTION log.read_newest(p_workspace_id text, p_stream_id uuid[])
-RETURNS TABLE (
-    stream_id uuid, stream_version integer, type text, schema_version integer, data_key_id uuid,
-    payload bytea, recorded_at timestamptz, created_at timestamptz, master_key_id text, wrapped bytea
-)
+RETURNS SETOF log.stream_event
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
 SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-    SELECT l.stream_id, l.stream_version, l.type, l.schema_version, l.data_key_id, l.payload,
-           l.recorded_at, first.recorded_at, k.master_key_id, k.wrapped
+    SELECT log.current_generation(l.log_id), l.position, l.chain, l.stream_id, l.stream_version,
+           l.type, l.schema_version, l.payload, l.recorded_at, first.recorded_at,
+           l.type = 'CustomerErased', l.data_key_id, k.master_key_id, k.wrapped
       FROM unnest(p_stream_id) AS asked (stream_id)
       CROSS JOIN LATERAL (
             SELECT * FROM log.events e WHERE e.stream_id = asked.stream_id
              ORDER BY e.stream_version DESC LIMIT 1) l
+      CROSS JOIN LATERAL (
+            SELECT e.recorded_at FROM log.events e
+             WHERE e.stream_id = l.stream_id AND e.stream_version = 1 LIMIT 1) first
+      LEFT JOIN LATERAL (
+            SELECT * FROM keyring.data_keys d WHERE d.data_key_id = l.data_key_id LIMIT 1) k ON true
+     WHERE l.workspace_id = p_workspace_id
+$$;
+
+-- Whether a customer of this workspace was erased: nothing comes behind a CustomerErased.
+CREATE FUNCTION log.was_erased(p_workspace_id text, p_stream_id uuid) RETURNS boolean
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+    SELECT coalesce((
+        SELECT l.workspace_id = p_workspace_id AND l.type = 'CustomerErased'
+          FROM log.events l WHERE l.stream_id = p_stream_id
+         ORDER BY l.stream_version DESC LIMIT 1), false)
+$$;
+
+-- One event of a customer by its version, with what it takes to load it.
+CREATE FUNCTION log.read_at_version(p_workspace_id text, p_stream_id uuid, p_stream_version integer)
+RETURNS SETOF log.stream_event
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
+SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+    SELECT log.current_generation(l.log_id), l.position, l.chain, l.stream_id, l.stream_version,
+           l.type, l.schema_version, l.payload, l.recorded_at, first.recorded_at,
+           log.was_erased(p_workspace_id, p_stream_id), l.data_key_id, k.master_key_id, k.wrapped
+      FROM (SELECT * FROM log.events e
+             WHERE e.stream_id = p_stream_id AND e.stream_version = p_stream_version LIMIT 1) l
       CROSS JOIN LATERAL (
             SELECT e.recorded_at FROM log.events e
              WHERE e.stream_id = l.stream_id AND e.stream_version = 1 LIMIT 1) first
@@ -251,18 +288,53 @@ LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
      WHERE r.workspace_id = p_workspace_id AND r.log_id = p_log_id AND r.key_hmac = p_key_hmac
 $$;
 
--- The newest position of all: how far everybody else has to come.
-CREATE FUNCTION log.head_position(p_log_id integer) RETURNS bigint
-LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
-    SELECT coalesce((SELECT l.position FROM log.events l WHERE l.log_id = p_log_id
-                      ORDER BY l.position DESC LIMIT 1), 0)
+-- What tells whether a token is of this history: the first eight bytes of the chain at a position,
+-- NULL when the log has no such position.
+CREATE FUNCTION log.read_place(p_log_id integer, p_position bigint) RETURNS bytea
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off AS $$
+    SELECT substring(l.chain FOR 8) FROM log.events l
+     WHERE l.log_id = p_log_id AND l.position = p_position
 $$;
+
+-- Keeps a new secret of the log if it has none of this name yet; what is kept, whoever was first.
+CREATE FUNCTION log.keep_secret(
+    p_log_id integer, p_name text, p_master_key_id text, p_wrapped bytea,
+    OUT master_key_id text, OUT wrapped bytea
+)
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+BEGIN
+    INSERT INTO keyring.secrets (log_id, name, master_key_id, wrapped)
+    VALUES (p_log_id, p_name, p_master_key_id, p_wrapped) ON CONFLICT DO NOTHING;
+    SELECT s.master_key_id, s.wrapped INTO STRICT master_key_id, wrapped
+      FROM keyring.secrets s WHERE s.log_id = p_log_id AND s.name = p_name;
+END $$;
+
+-- Forgets receipts older than so many days, but never one younger than 24 hours; how many. At most
+-- 5,000 a call, so that no transaction is long, and none while another session does the same.
+CREATE FUNCTION log.prune_receipts(p_log_id integer, p_days integer) RETURNS integer
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_sort = off AS $$
+DECLARE
+    v_pruned integer;
+BEGIN
+    IF NOT pg_try_advisory_xact_lock(730543, p_log_id) THEN
+        RETURN 0;
+    END IF;
+    DELETE FROM log.receipts WHERE ctid = ANY (ARRAY(
+        SELECT r.ctid FROM log.receipts r
+         WHERE r.log_id = p_log_id
+           AND r.recorded_at < clock_timestamp() - make_interval(hours => 24 * greatest(p_days, 1))
+         ORDER BY r.recorded_at LIMIT 5000));
+    GET DIAGNOSTICS v_pruned = ROW_COUNT;
+    RETURN v_pruned;
+END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA log FROM PUBLIC;
 GRANT USAGE ON SCHEMA log TO customers_api, customers_relay, customers_projector;
 GRANT USAGE ON SCHEMA keyring TO customers_relay, customers_projector;
-GRANT EXECUTE ON FUNCTION log.append, log.read_newest, log.find_reservations, log.read_receipt,
-    log.head_position TO customers_api;
+GRANT EXECUTE ON FUNCTION log.append, log.read_newest, log.read_at_version, log.find_reservations,
+    log.read_receipt, log.read_place, log.keep_secret, log.prune_receipts TO customers_api;
 GRANT EXECUTE ON FUNCTION log.current_generation TO customers_relay, customers_projector;
 GRANT SELECT ON log.events, log.generations TO customers_relay, customers_projector;
 GRANT SELECT ON keyring.data_keys TO customers_relay, customers_projector;

@@ -2,8 +2,8 @@
 -- edition.sql. Exactly one is live; to change which, one row is flipped in one transaction.
 
 CREATE EXTENSION IF NOT EXISTS pg_trgm SCHEMA public;
--- Lets the search index begin with the workspace, so that the cost of a search depends on
--- nobody else's customers.
+-- Lets the search index begin with the workspace, so that a search fetches nobody else's customers.
+-- Their entries for the same words are still passed over: many of them cost some 0.3 ms.
 CREATE EXTENSION IF NOT EXISTS btree_gin SCHEMA public;
 
 CREATE SCHEMA projections;

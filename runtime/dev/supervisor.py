@@ -4,6 +4,7 @@ Everything that happens (a child ended or said a line, a person pressed Ctrl-C) 
 queue, which one thread takes in turn. Threads that only wait put them there.
 """
 
+import math
 import queue
 import signal
 import subprocess
@@ -24,6 +25,9 @@ from runtime.failure import Failure
 _FIRST_PAUSE_SECONDS = 0.1
 _LONGEST_PAUSE_SECONDS = 10.0
 _LAST_WORDS_SECONDS = 1.0
+# A signal that comes just before a wait, or that the kernel gives to another thread, does not end
+# the wait; its handler runs when the wait is over. So no wait is longer than this.
+_SIGNAL_SECONDS = 0.1
 # A child that ran this long before it died is not failing at its start.
 _STEADY_SECONDS = 30.0
 log = structlog.get_logger()
@@ -114,14 +118,21 @@ class Supervisor:
 
     def next_event(self, seconds: float | None = None) -> Event | None:
         """The next thing that happens, or None when nothing does in this time."""
-        try:
-            event = self._events.get(timeout=seconds)
-        except queue.Empty:
-            return None
+        event = self._take_event(seconds)
         if isinstance(event, Ended):
             running = self._running.pop(event.name)
             return replace(event, ran_seconds=time.monotonic() - running.since)
         return event
+
+    def _take_event(self, seconds: float | None) -> Event | None:
+        deadline = math.inf if seconds is None else time.monotonic() + seconds
+        while True:
+            left = max(0.0, deadline - time.monotonic())
+            try:
+                return self._events.get(timeout=min(left, _SIGNAL_SECONDS))
+            except queue.Empty:
+                if left <= _SIGNAL_SECONDS:
+                    return None
 
     def keep_running(self) -> None:
         """Start again whatever dies, until somebody asks us to stop."""

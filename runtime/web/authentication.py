@@ -86,19 +86,28 @@ def principal_of(scope: Scope) -> Principal:
     return principal
 
 
+def invalid_key() -> KeyRefused:
+    """401, in the published words."""
+    headers = {"WWW-Authenticate": 'ApiKey header="X-Api-Key"'}
+    return KeyRefused(401, "Invalid or expired API key", headers=headers)
+
+
+def missing_scope(scope: str) -> KeyRefused:
+    """403, in the published words."""
+    return KeyRefused(403, f"API key lacks required scope: {scope}")
+
+
 def require_key(authentication: Authentication) -> Callable[[ASGIApp], ASGIApp]:
     """Middleware: 401 without a valid key, the same for missing, unknown, revoked and expired."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def check(scope: Scope, receive: Receive, send: Send) -> None:
-            if not _is_open(scope):
+            if not is_open(scope):
+                # None is an answer too: a key that could not be looked up is not tried again.
+                scope["auth"] = None
                 principal = await authentication.find(header(scope, b"x-api-key"))
                 if principal is None:
-                    raise KeyRefused(
-                        401,
-                        "Invalid or expired API key",
-                        headers={"WWW-Authenticate": 'ApiKey header="X-Api-Key"'},
-                    )
+                    raise invalid_key()
                 scope["auth"] = principal
             await app(scope, receive, send)
 
@@ -111,14 +120,15 @@ def require_scope(app: ASGIApp) -> ASGIApp:
     """Middleware behind `require_key`: 403 when the key lacks the scope that the route names."""
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
-        if not _is_open(scope):
+        if not is_open(scope):
             wanted = str(scope["route_handler"].opt["scope"])
             if not principal_of(scope).may(wanted):
-                raise KeyRefused(403, f"API key lacks required scope: {wanted}")
+                raise missing_scope(wanted)
         await app(scope, receive, send)
 
     return check
 
 
-def _is_open(scope: Scope) -> bool:
+def is_open(scope: Scope) -> bool:
+    """Whether the route is for everybody."""
     return bool(scope["route_handler"].opt.get("public"))

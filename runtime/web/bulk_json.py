@@ -2,53 +2,41 @@
 
 import json
 import re
-from typing import NoReturn
 
 from msgspec import Struct
 
+from runtime.web.json_faults import fault
+from runtime.web.problems import ApiError
 from runtime.web.strict_json import (
-    fault,
-    parse_object,
+    SKIP,
+    read_members,
     read_text,
     refuse,
     refuse_depth,
     refuse_syntax,
+    skip_gap,
 )
 
-_GAP = re.compile(r"[ \t\r\n]*")
 _COLON = re.compile(r"[ \t\r\n]*:[ \t\r\n]*")
+_NO_LINE_END = re.compile(r"[^\n]")
+_BRACKET_OR_STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?|[][{}]', re.DOTALL)
 
 
 class Rows(Struct, frozen=True, kw_only=True):
-    """The rows as they were sent, each for `parse_object` to judge."""
+    """The rows as they were sent, each for `read_members` to judge."""
 
     rows: list[bytes]
     pointer: str  # what stands before `/<index>` in the pointer of a row
     others: list[str]  # names of the members beside the rows
 
 
-def _refuse_constant(name: str) -> NoReturn:
-    words = f"{name} is no number that JSON knows."
-    refuse([fault(words, "invalid_json", "")])
-
-
-def _forget(_: list[tuple[str, object]]) -> None:
-    return None
-
-
-# Finds where a value ends; what is in it is not kept.
-_SKIP = json.JSONDecoder(
-    object_pairs_hook=_forget, parse_int=str, parse_float=str, parse_constant=_refuse_constant
-)
-
-
 def parse_rows(body: bytes, *, member: str, most: int) -> Rows:
     """The rows of `[…]` or of `{"<member>": […]}`; raises ApiError 400, also for none or too many.
 
-    Depth, doubled names and characters of a row are left to `parse_object`, row by row.
+    Depth, doubled names and characters of a row are left to `read_members`, row by row.
     """
     text = read_text(body)
-    at = _skip_gap(text, 0)
+    at = skip_gap(text, 0)
     try:
         if text[at] == "[":
             return _parse_bare(text, at, most)
@@ -61,7 +49,7 @@ def parse_rows(body: bytes, *, member: str, most: int) -> Rows:
 
 def _parse_bare(text: str, at: int, most: int) -> Rows:
     rows, end = _split(text, at, "", most)
-    rest = _skip_gap(text, end)
+    rest = skip_gap(text, end)
     if rest < len(text):
         raise json.JSONDecodeError("trailing characters", text, rest)
     return Rows(rows=rows, pointer="", others=[])
@@ -70,16 +58,29 @@ def _parse_bare(text: str, at: int, most: int) -> Rows:
 def _parse_wrapper(text: str, member: str, most: int) -> Rows:
     span = _find_member(text, member)
     if span is None:
-        parse_object(text.encode())
+        _names(text)
         words = f"The body has no {member}: send an array of rows, or an object with one."
         refuse([fault(words, "required", f"/{member}", member)])
     if text[span] != "[":
-        parse_object(text.encode())
+        _names(text)
         refuse([fault(f"{member} must be an array of rows.", "wrong_type", f"/{member}", member)])
     rows, end = _split(text, span, member, most)
     # The rows cut out, the rest is an object like any other.
-    others = parse_object(f"{text[:span]}0{text[end:]}".encode())
+    try:
+        others = _names(f"{text[:span]}0{text[end:]}")
+    except ApiError:
+        # As long as it was, so that what is wrong is told at its place.
+        gap = _NO_LINE_END.sub(" ", text[span + 1 : end])
+        others = _names(f"{text[:span]}0{gap}{text[end:]}")
     return Rows(rows=rows, pointer=f"/{member}", others=[name for name in others if name != member])
+
+
+def _names(text: str) -> list[str]:
+    """The names of an object's members; raises ApiError 400 when anything is wrong with it."""
+    members, faults = read_members(text.encode())
+    if faults:
+        refuse(faults)
+    return list(members)
 
 
 def _find_member(text: str, member: str) -> int | None:
@@ -87,42 +88,50 @@ def _find_member(text: str, member: str) -> int | None:
 
     Nothing is judged here: what is no object, or no JSON, has no member.
     """
-    at = _skip_gap(text, 0)
+    at = skip_gap(text, 0)
     if text[at] != "{":
         return None
-    at = _skip_gap(text, at + 1)
+    at = skip_gap(text, at + 1)
     while text.startswith('"', at):
-        name, at = _SKIP.raw_decode(text, at)
+        name, at = SKIP.raw_decode(text, at)
         colon = _COLON.match(text, at)
         if colon is None:
             return None
         if name == member:
             return colon.end() if colon.end() < len(text) else None
-        at = _skip_gap(text, _SKIP.raw_decode(text, colon.end())[1])
-        at = _skip_gap(text, at + 1) if text.startswith(",", at) else len(text)
+        at = skip_gap(text, SKIP.raw_decode(text, colon.end())[1])
+        at = skip_gap(text, at + 1) if text.startswith(",", at) else len(text)
     return None
+
+
+def _end_of_value(text: str, at: int) -> int:
+    """The place behind the value that begins at `at`, however deep it is nested."""
+    try:
+        return SKIP.raw_decode(text, at)[1]
+    except RecursionError:
+        depth = 0
+        for mark in _BRACKET_OR_STRING.finditer(text, at):
+            depth += {"[": 1, "{": 1, "]": -1, "}": -1}.get(mark[0], 0)
+            if depth == 0:
+                return mark.end()
+        raise
 
 
 def _split(text: str, at: int, member: str, most: int) -> tuple[list[bytes], int]:
     """The elements of the array that begins at `at`, and the place behind it."""
     rows: list[bytes] = []
-    at = _skip_gap(text, at + 1)
+    at = skip_gap(text, at + 1)
     while rows or not text.startswith("]", at):
-        end = _SKIP.raw_decode(text, at)[1]
+        end = _end_of_value(text, at)
         rows.append(text[at:end].encode())
-        at = _skip_gap(text, end)
+        at = skip_gap(text, end)
         if len(rows) > most or text.startswith("]", at):
             break
         if not text.startswith(",", at):
             raise json.JSONDecodeError("expected ',' or ']'", text, at)
-        at = _skip_gap(text, at + 1)
+        at = skip_gap(text, at + 1)
     if not 1 <= len(rows) <= most:
         given = "none" if not rows else "more"
         words = f"A bulk call takes 1 to {most} rows; these are {given}."
         refuse([fault(words, "row_count", f"/{member}" if member else "", member)])
     return rows, at + 1
-
-
-def _skip_gap(text: str, at: int) -> int:
-    gap = _GAP.match(text, at)
-    return gap.end() if gap else at

@@ -6,6 +6,7 @@ from litestar.types import Scope
 from msgspec import Struct
 
 from runtime.field_error import FieldError
+from runtime.text import CONTROL
 from runtime.web.headers import header, request_id
 
 LONGEST = 256
@@ -60,7 +61,7 @@ def _free_text(scope: Scope, name: str, faults: list[FieldError]) -> str | None:
     if len(text) > LONGEST:
         words = f"{name} is {len(text)} characters long; at most {LONGEST} are kept."
         faults.append(FieldError(field=name, error=words, code="too_long"))
-    elif any(character < " " or "\x7f" <= character <= "\x9f" for character in text):
+    elif CONTROL.search(text):
         words = f"{name} holds control characters, which are not kept."
         faults.append(FieldError(field=name, error=words, code="control_character"))
     return text or None

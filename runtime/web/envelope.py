@@ -25,13 +25,12 @@ def success_body(
     *,
     message: str,
     meta: Mapping[str, object],
-    status: int = 200,
 ) -> bytes:
     """The published envelope, in the published order; `data` in bytes is JSON already."""
     return msgspec.json.encode(
         _Success(
             success=True,
-            status_code=status,
+            status_code=200,
             message=message,
             data=Raw(data) if isinstance(data, bytes) else data,
             meta=meta,
@@ -45,14 +44,13 @@ def success(
     *,
     message: str,
     meta: Mapping[str, object] | None = None,
-    status: int = 200,
     headers: Mapping[str, str] | None = None,
 ) -> Response[bytes]:
     """A successful answer; the request's id is the last member of its `meta`."""
     told = {**(meta or {}), "request_id": request_id(scope)}
     return Response(
-        success_body(data, message=message, meta=told, status=status),
-        status_code=status,
+        success_body(data, message=message, meta=told),
+        status_code=200,
         headers=headers,
         media_type=MediaType.JSON,
     )

@@ -9,21 +9,34 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.plugins import InitPlugin
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from msgspec import Struct
+from msgspec import Struct, field
 
 from runtime.web.authentication import Authentication, require_key, require_scope
+from runtime.web.docs import docs, docs_asset
 from runtime.web.headers import request_id
 from runtime.web.health import Check, health_routes
 from runtime.web.json_body import BULK_LIMIT
+from runtime.web.openapi import describe, with_document
+from runtime.web.openapi_kit import Description, Json
+from runtime.web.openapi_service import SERVICE
+from runtime.web.preferences import preference_applied
+from runtime.web.problem_pages import problem_page
 from runtime.web.problems import exception_handlers
+from runtime.web.rate_limit import RateLimit, limit_rate, tell_rate
 
 
 class Part(Struct, frozen=True, kw_only=True):
-    """What one side adds to an app: routes, what they ask for by name, how they refuse."""
+    """What one side adds to an app: routes, what they ask for by name, how they refuse.
+
+    `description` says of each route what stands in the OpenAPI document.
+    """
 
     routes: Sequence[HTTPRouteHandler]
-    dependencies: Mapping[str, object]
-    refusals: dict[int | type[Exception], Callable[..., Response[bytes]]]
+    description: Description
+    dependencies: Mapping[str, object] = field(default_factory=dict[str, object])
+    refusals: dict[int | type[Exception], Callable[..., Response[bytes]]] = field(
+        default_factory=dict[int | type[Exception], Callable[..., Response[bytes]]]
+    )
 
 
 class Frame(InitPlugin):
@@ -34,10 +47,12 @@ class Frame(InitPlugin):
         authentication: Authentication,
         checks: Sequence[Check] = (),
         parts: Sequence[Part] = (),
+        rate_limit: RateLimit | None = None,
     ) -> None:
         self._authentication = authentication
         self._checks = checks
         self._parts = parts
+        self._rate_limit = rate_limit
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add what the frame consists of to the app's own configuration."""
@@ -46,19 +61,40 @@ class Frame(InitPlugin):
         app_config.request_max_body_size = BULK_LIMIT
         app_config.exception_handlers.update(exception_handlers())
         app_config.before_send.append(add_headers)
-        # What comes between knowing the key and judging its scopes goes between these two.
         app_config.middleware[:0] = [
             answer_options,
             require_key(self._authentication),
+            *self._limit_rate(app_config),
             require_scope,
         ]
-        app_config.route_handlers.extend(health_routes(self._checks))
+        app_config.route_handlers.extend(all_routes(self._parts, self._checks))
         for part in self._parts:
-            app_config.route_handlers.extend(part.routes)
             app_config.exception_handlers.update(part.refusals)
             for name, collaborator in part.dependencies.items():
                 app_config.dependencies[name] = _provide(collaborator)
         return app_config
+
+    def _limit_rate(self, app_config: AppConfig) -> list[Callable[[ASGIApp], ASGIApp]]:
+        if self._rate_limit is None:
+            return []
+        app_config.before_send.append(tell_rate(self._rate_limit, self._authentication))
+        return [limit_rate(self._rate_limit)]
+
+
+def all_routes(parts: Sequence[Part], checks: Sequence[Check] = ()) -> list[HTTPRouteHandler]:
+    """Those of the parts and those that every app has, the one for their document included."""
+    service = (*health_routes(checks), problem_page, docs, docs_asset)
+    routes = [*service, *(route for part in parts for route in part.routes)]
+    return with_document(routes, _descriptions(parts))
+
+
+def document_of(parts: Sequence[Part]) -> Json:
+    """The OpenAPI document of an app with these parts."""
+    return describe(all_routes(parts), _descriptions(parts))
+
+
+def _descriptions(parts: Sequence[Part]) -> list[Description]:
+    return [SERVICE, *(part.description for part in parts)]
 
 
 def _provide(collaborator: object) -> Provide:
@@ -97,4 +133,7 @@ async def add_headers(message: Message, scope: Scope) -> None:
     ]
     if all(name.lower() != b"cache-control" for name, _ in headers):
         headers.append((b"cache-control", b"no-store"))
+    applied = preference_applied(scope)
+    if applied is not None:
+        headers.append((b"preference-applied", applied.encode("ascii")))
     message["headers"] = headers

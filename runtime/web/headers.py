@@ -6,7 +6,8 @@ from litestar.types import Scope
 
 from runtime.ids import new_id
 
-_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+REQUEST_ID_MAX = 128
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,%d}" % REQUEST_ID_MAX)
 
 
 def header(scope: Scope, name: bytes) -> bytes | None:
@@ -14,6 +15,11 @@ def header(scope: Scope, name: bytes) -> bytes | None:
     # White space around a value is no part of it (RFC 9110, 5.5), but the server leaves some.
     values = [value.strip(b" \t") for key, value in scope["headers"] if key == name]
     return b", ".join(values) if values else None
+
+
+def raw_path(scope: Scope) -> str:
+    """The path as it was sent, percent-encoded, without the query."""
+    return scope["raw_path"].partition(b"?")[0].decode("latin-1")
 
 
 def request_id(scope: Scope) -> str:

@@ -39,7 +39,7 @@ def health_routes(checks: Sequence[Check]) -> list[HTTPRouteHandler]:
     """
     methods = [HttpMethod.GET, HttpMethod.HEAD]
 
-    @route("/health/live", http_method=methods, opt={"public": True}, include_in_schema=True)
+    @route("/health/live", http_method=methods, opt={"public": True})
     async def live() -> Response[bytes]:
         """Answers whenever the process can answer at all."""
         return _answer(200, {"status": "live"})

@@ -1,40 +1,28 @@
 """Request bodies: only JSON, only so long, read no further than needed."""
 
 import re
-from typing import NoReturn
 
 from litestar import Request
 from litestar.datastructures import State
 from litestar.types import Scope
-from msgspec import Raw
 
-from runtime.web.bulk_json import Rows, parse_rows
 from runtime.web.headers import header
 from runtime.web.problems import ApiError
-from runtime.web.strict_json import parse_object
 
 OBJECT_LIMIT = 256 * 1024
 BULK_LIMIT = 5 * 1024 * 1024
-_TYPE = re.compile(rb"application/(?:json|[\w.!#$&^-]+\+json)\s*(?:;(.*))?", re.IGNORECASE)
+_TYPE = re.compile(rb"(application/json|application/merge-patch\+json)\s*(?:;(.*))?", re.IGNORECASE)
+JSON_TYPES = ("application/json",)
+PATCH_TYPES = (*JSON_TYPES, "application/merge-patch+json")
+"""A merge patch (RFC 7396) is what PATCH takes, and nothing else does."""
 _CHARSET = re.compile(rb"charset\s*=\s*\"?([^\s\";]+)", re.IGNORECASE)
 
 
-async def read_object(request: Request[object, object, State]) -> dict[str, Raw]:
-    """The members of the JSON object in the body, each value as it was sent."""
-    return parse_object(await read_body(request))
-
-
-async def read_rows(request: Request[object, object, State], *, member: str, most: int) -> Rows:
-    """The rows of a bulk body, each still to be given to `parse_object`."""
-    return parse_rows(await read_body(request, BULK_LIMIT), member=member, most=most)
-
-
-async def read_body(request: Request[object, object, State], limit: int = OBJECT_LIMIT) -> bytes:
-    """The bytes of a JSON body; raises ApiError 413 or 415, as soon as that is certain."""
-    _check_type(request.scope)
+async def read_bytes(request: Request[object, object, State], limit: int = OBJECT_LIMIT) -> bytes:
+    """The bytes of a body, whatever it says it is; raises ApiError 413."""
     length = header(request.scope, b"content-length")
     if length is not None and length.isdigit() and int(length[:20]) > limit:
-        _refuse_length(limit)
+        raise too_long(limit)
     chunks: list[bytes] = []
     size = 0
     while True:
@@ -44,13 +32,14 @@ async def read_body(request: Request[object, object, State], limit: int = OBJECT
         chunk = message.get("body", b"")
         size += len(chunk)
         if size > limit:
-            _refuse_length(limit)
+            raise too_long(limit)
         chunks.append(chunk)
         if not message.get("more_body", False):
             return b"".join(chunks)
 
 
-def _check_type(scope: Scope) -> None:
+def check_type(scope: Scope) -> None:
+    """Raises ApiError 415 unless the request says that its body is JSON, and not compressed."""
     coding = header(scope, b"content-encoding")
     if coding is not None and coding.lower() != b"identity":
         raise ApiError(
@@ -58,17 +47,28 @@ def _check_type(scope: Scope) -> None:
             "The body is compressed; send it as it is.",
             headers={"Accept-Encoding": "identity"},
         )
+    taken = PATCH_TYPES if scope.get("method") == "PATCH" else JSON_TYPES
     match = _TYPE.fullmatch(header(scope, b"content-type") or b"")
-    if match is None:
-        _refuse_type("The body must be JSON: send Content-Type: application/json.")
-    charset = _CHARSET.search(match[1] or b"")
+    if match is None or match[1].lower().decode("ascii") not in taken:
+        raise not_json(taken)
+    charset = _CHARSET.search(match[2] or b"")
     if charset is not None and charset[1].lower() not in (b"utf-8", b"utf8"):
-        _refuse_type("The body must be in UTF-8: leave the charset out of Content-Type.")
+        words = "The body must be in UTF-8: leave the charset out of Content-Type."
+        raise _wrong_type(words, taken)
 
 
-def _refuse_type(words: str) -> NoReturn:
-    raise ApiError(415, words, headers={"Accept": "application/json"})
+def not_json(taken: tuple[str, ...]) -> ApiError:
+    """415: the body is of none of the types that the call takes."""
+    words = f"The body must be JSON: send Content-Type: {' or '.join(taken)}."
+    return _wrong_type(words, taken)
 
 
-def _refuse_length(limit: int) -> NoReturn:
-    raise ApiError(413, f"The body is too long: at most {limit} bytes ({limit // 1024} KiB).")
+def _wrong_type(words: str, taken: tuple[str, ...]) -> ApiError:
+    return ApiError(415, words, headers={"Accept": ", ".join(taken)})
+
+
+def too_long(limit: int) -> ApiError:
+    """413: the call takes so many bytes at most."""
+    kib = limit // 1024
+    size = f"{kib // 1024} MiB" if kib % 1024 == 0 else f"{kib} KiB"
+    return ApiError(413, f"The body is too long: at most {limit} bytes ({size}).")

@@ -1,14 +1,29 @@
 """Ids in the path of a request."""
 
-from typing import Annotated, TypeAlias
+import re
+from typing import Annotated, Final, NoReturn, TypeAlias
+from urllib.parse import unquote_to_bytes
 from uuid import UUID
 
 from litestar.params import PathParameter
+from litestar.types import Scope
 
 from runtime.field_error import FieldError
+from runtime.text import CONTROL
+from runtime.web.envelope import BASE_PATH
+from runtime.web.headers import raw_path
 from runtime.web.problems import ApiError
 
 CustomerIdText: TypeAlias = Annotated[str, PathParameter(description="UUID of a customer.")]
+
+EXTERNAL_PATHS: Final = [
+    f"{BASE_PATH}/customers/external/{{external_id:path}}",
+    # Here arrive no external_id, and those of slashes alone.
+    f"{BASE_PATH}/customers/external",
+]
+
+_STEPS: Final = f"{BASE_PATH}/customers/external".encode().split(b"/")[1:]
+_BAD_PERCENT: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 
 
 def read_customer_id(text: str) -> UUID:
@@ -20,5 +35,43 @@ def read_customer_id(text: str) -> UUID:
     if customer_id is None or str(customer_id) != text.lower():
         words = "A customer's id is a UUID such as 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21."
         error = FieldError(field="customer_id", error=words, code="invalid_id")
-        raise ApiError(400, "The id of the customer is malformed.", errors=[error])
+        raise ApiError(400, words, errors=[error])
     return customer_id
+
+
+def read_external_id(scope: Scope, length_max: int) -> str:
+    """The external_id in a path, all that stands behind `/external/`; raises ApiError 400.
+
+    Read from the path as it was sent: decoded, `%2F` is a slash like those that part a path, and
+    the framework drops those that are doubled or at the end.
+    """
+    raw = _behind_external(raw_path(scope).encode("latin-1"))
+    if _BAD_PERCENT.search(raw):
+        _refuse("A % in a path begins two hexadecimal digits; send %25 for itself.", "malformed")
+    try:
+        external_id = unquote_to_bytes(raw).decode("utf-8")
+    except UnicodeDecodeError:
+        _refuse("The path is not UTF-8 once its percent-encoding is undone.", "invalid_utf8")
+    if not external_id:
+        _refuse("At least 1 character must follow /external/.", "too_short")
+    if len(external_id) > length_max:
+        length = len(external_id)
+        words = f"The external_id in the path has {length} characters; at most {length_max}."
+        _refuse(words, "too_long")
+    if CONTROL.search(external_id):
+        _refuse("The external_id in the path holds control characters.", "control_character")
+    return external_id
+
+
+def _behind_external(path: bytes) -> bytes:
+    """The path without its fixed steps, which may be doubled slashes apart, and encoded too."""
+    steps = path.split(b"/")
+    first = [at for at, step in enumerate(steps) if step][: len(_STEPS)]
+    if [unquote_to_bytes(steps[at]) for at in first] != _STEPS:
+        _refuse("The slashes before the external_id must not be percent-encoded.", "malformed")
+    return b"/".join(steps[first[-1] + 1 :])
+
+
+def _refuse(words: str, code: str) -> NoReturn:
+    error = FieldError(field="external_id", error=words, code=code)
+    raise ApiError(400, words, errors=[error])

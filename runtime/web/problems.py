@@ -1,33 +1,37 @@
 """What goes wrong at the edge: one exception, and how every failure is told to the client."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final
 
 import msgspec
 import psycopg
 import structlog
-from litestar import MediaType, Request, Response
+from litestar import Request, Response
 from litestar.datastructures import State
-from litestar.exceptions import HTTPException, ValidationException
+from litestar.exceptions import HTTPException
 
 from runtime.field_error import FieldError
-from runtime.web.headers import request_id
+from runtime.web.accept import media_type_of_failure
+from runtime.web.headers import raw_path, request_id
+from runtime.web.problem_types import PROBLEMS, code_of
 
 log = structlog.get_logger()
 
 AnyRequest = Request[object, object, State]
 
-_RETRY_SECONDS = "1"
+RETRY_SOON: Final = {"Retry-After": "1"}
 
 
 class ApiError(Exception):
     """A request that cannot be answered as asked, with the whole answer it gets instead.
 
-    `members` stand beside the published ones at the end of the body, `meta` before the request id.
+    `kind` is the code of a problem in `PROBLEMS`, or a status that says enough. `members` stand
+    behind the published ones in the body, `meta` before the request id.
     """
 
     def __init__(
         self,
-        status: int,
+        kind: int | str,
         message: str,
         *,
         errors: Sequence[FieldError] = (),
@@ -35,16 +39,20 @@ class ApiError(Exception):
         meta: Mapping[str, object] | None = None,
         members: Mapping[str, object] | None = None,
     ) -> None:
-        super().__init__(f"{status}: {len(errors)} errors")
-        self.status = status
+        super().__init__(f"{kind}: {len(errors)} errors")
+        self.code = code_of(kind) if isinstance(kind, int) else kind
+        self.status = PROBLEMS[self.code].status
         self.message = message
         self.errors = tuple(errors)
         self.headers = dict(headers or {})
         self.meta = dict(meta or {})
         self.members = dict(members or {})
 
-    def body(self, request: str) -> bytes:
-        """The published envelope of a failure, in the published order."""
+    def body(self, request: str, instance: str | None = None) -> bytes:
+        """The published envelope, in the published order, and behind it what RFC 9457 asks for.
+
+        `instance` is the path of the request, when there is one.
+        """
         return msgspec.json.encode(
             {
                 "success": False,
@@ -53,23 +61,55 @@ class ApiError(Exception):
                 "errors": self.errors,
                 "meta": {**self.meta, "request_id": request},
                 **self.members,
+                **self._problem(instance),
             }
         )
+
+    def _problem(self, instance: str | None) -> dict[str, object]:
+        told: dict[str, object] = {
+            "type": f"/problems/{self.code}",
+            "title": PROBLEMS[self.code].title,
+            "status": self.status,
+            "detail": self.message,
+        }
+        return told if instance is None else told | {"instance": instance}
 
 
 class KeyRefused(ApiError):
     """401 and 403: their published bodies are not the envelope."""
 
-    def body(self, request: str) -> bytes:
+    def body(self, request: str, instance: str | None = None) -> bytes:
         """`detail` as published, word for word; the rest is ours."""
         return msgspec.json.encode(
-            {"detail": self.message, "meta": {**self.meta, "request_id": request}, **self.members}
+            {
+                "detail": self.message,
+                "meta": {**self.meta, "request_id": request},
+                **self.members,
+                **self._problem(instance),
+            }
         )
 
 
 def away(message: str) -> ApiError:
     """503: what the answer needs is not there now, and may be in a moment."""
-    return ApiError(503, message, headers={"Retry-After": _RETRY_SECONDS})
+    return ApiError(503, message, headers=RETRY_SOON)
+
+
+def nothing_here() -> ApiError:
+    """404: no call has this path."""
+    return ApiError(404, "There is nothing at this path.")
+
+
+def database_away() -> ApiError:
+    """503: nothing can be said of why, for the driver's words name hosts and users."""
+    return away("The database cannot be reached at the moment. Try again.")
+
+
+def unforeseen(number: str) -> ApiError:
+    """500: a fault of ours; `number` is the id of the request."""
+    return ApiError(
+        500, f"Something went wrong on our side. To ask about it, give the id {number}."
+    )
 
 
 def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[bytes]]]:
@@ -86,10 +126,10 @@ def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[b
 def answer(request: AnyRequest, error: ApiError) -> Response[bytes]:
     """The answer that an ApiError stands for."""
     return Response(
-        error.body(request_id(request.scope)),
+        error.body(request_id(request.scope), raw_path(request.scope)),
         status_code=error.status,
-        headers=error.headers,
-        media_type=MediaType.JSON,
+        headers=error.headers | {"Vary": "Accept"},
+        media_type=media_type_of_failure(request.scope),
     )
 
 
@@ -97,10 +137,8 @@ def _answer_framework(request: AnyRequest, error: HTTPException) -> Response[byt
     if error.status_code >= 500:
         return _answer_unforeseen(request, error)
     headers = {name.title(): value for name, value in (error.headers or {}).items()}
-    if isinstance(error, ValidationException):
-        told = ApiError(400, "The request has parameters that cannot be used.", errors=_of(error))
-    elif error.status_code == 404:
-        told = ApiError(404, "There is nothing at this path.")
+    if error.status_code == 404:
+        told = nothing_here()
     elif error.status_code == 405:
         allowed = ", ".join(sorted(headers.get("Allow", "").split(", ")))
         told = ApiError(
@@ -109,33 +147,18 @@ def _answer_framework(request: AnyRequest, error: HTTPException) -> Response[byt
             headers={"Allow": allowed},
         )
     else:
-        told = ApiError(error.status_code, error.detail, headers=headers)
+        told = ApiError(400, f"{error.detail.rstrip('.')}.", headers=headers)
     return answer(request, told)
 
 
-def _of(error: ValidationException) -> list[FieldError]:
-    found: list[FieldError] = []
-    for entry in error.extra or []:
-        if isinstance(entry, dict):
-            told = msgspec.convert(entry, dict[str, object])
-            field, words = str(told.get("key", "")), str(told.get("message", "invalid"))
-            found.append(FieldError(field=field, error=words, code="invalid_parameter"))
-    return found
-
-
 def _answer_database_away(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
-    # The text of the driver's error stays here: it names hosts and users.
     _log_failure("request.database_away", request, error)
-    return answer(request, away("The database cannot be reached at the moment. Try again."))
+    return answer(request, database_away())
 
 
 def _answer_unforeseen(request: AnyRequest, error: Exception) -> Response[bytes]:
     _log_failure("request.failed", request, error)
-    number = request_id(request.scope)
-    return answer(
-        request,
-        ApiError(500, f"Something went wrong on our side. To ask about it, give the id {number}."),
-    )
+    return answer(request, unforeseen(request_id(request.scope)))
 
 
 def _log_failure(event: str, request: AnyRequest, error: Exception) -> None:

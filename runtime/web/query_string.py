@@ -2,15 +2,24 @@
 
 import re
 from collections.abc import Mapping
-from typing import Final
+from datetime import UTC, datetime, timedelta
+from typing import Final, NoReturn
 from urllib.parse import parse_qsl
 
-from runtime.field_error import FieldError
+from runtime.field_error import FieldError, summary
+from runtime.text import CONTROL
+from runtime.web.ignored import shown, tell_first, warn_of_ignored
 from runtime.web.problems import ApiError
 
 VALUES_MAX: Final = 100
 _PARAMETERS_MAX: Final = 1000
+_QUERY: Final = "query"
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]+")
+# RFC 3339. A plus that was not percent-encoded arrives as a space.
+_MOMENT: Final = re.compile(
+    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}):([0-9]{2})(\.[0-9]+)?"
+    r"(?:[Zz]|([+ -])([0-9]{2}:[0-5][0-9]))"
+)
 
 Parameters = Mapping[str, list[str]]
 
@@ -29,21 +38,27 @@ def read_parameters(query_string: bytes) -> Parameters:
             max_num_fields=_PARAMETERS_MAX,
         )
     except UnicodeDecodeError:
-        raise ApiError(400, "The query string is not UTF-8.") from None
+        _refuse_all("The query string is not UTF-8; percent-encode it anew.", "invalid_utf8")
     except ValueError:
-        words = f"The query string has more than {_PARAMETERS_MAX} parameters."
-        raise ApiError(400, words) from None
+        _refuse_all(f"The query string has more than {_PARAMETERS_MAX} parameters.", "too_many")
     for name, value in pairs:
         parameters.setdefault(name, []).append(value)
     return parameters
 
 
 class ParameterReader:
-    """Reads parameters and collects everything that is wrong with them."""
+    """Reads parameters, and collects everything that is wrong with them.
+
+    Ask for every parameter that the call knows, then `finish`.
+    """
 
     def __init__(self, parameters: Parameters) -> None:
-        self._parameters = parameters
-        self.errors: list[FieldError] = []
+        unusable = [name for name in parameters if _has_control(name, *parameters[name])]
+        self._parameters = dict(parameters)
+        for name in unusable:
+            del self._parameters[name]
+        self._asked: set[str] = set()
+        self.errors = tell_first(unusable, _unusable, _more_unusable)
 
     def number(self, name: str, default: int, most: int) -> int:
         """A whole number from 1 to `most`."""
@@ -62,6 +77,7 @@ class ParameterReader:
 
     def one(self, name: str) -> str | None:
         """A parameter that may be given once."""
+        self._asked.add(name)
         values = self._parameters.get(name)
         if values is None:
             return None
@@ -71,6 +87,7 @@ class ParameterReader:
 
     def many(self, name: str) -> list[list[str]]:
         """Comma-separated values for each time the parameter is given, without blanks."""
+        self._asked.add(name)
         groups = [
             [part.strip() for part in value.split(",") if part.strip()]
             for value in self._parameters.get(name, [])
@@ -87,6 +104,23 @@ class ParameterReader:
             self.refuse(name, f"{name} must be true or false.", "unknown_value")
         return text == "true"
 
+    def moment(self, name: str) -> datetime | None:
+        """A moment in RFC 3339, in UTC; digits beyond the microsecond are dropped."""
+        text = self.one(name)
+        if text is None:
+            return None
+        match = _MOMENT.fullmatch(text)
+        if match is None:
+            words = f"{name} must be a moment in RFC 3339, such as 2026-01-31T12:00:00Z."
+            self.refuse(name, words, "invalid_moment")
+            return None
+        try:
+            return _moment(match)
+        except (ValueError, OverflowError):
+            words = f"{name} is no moment that a calendar has between the years 1 and 9999."
+            self.refuse(name, words, "out_of_range")
+            return None
+
     def eventual(self) -> bool:
         """Whether the read may be behind."""
         text = self.one("consistency")
@@ -97,10 +131,57 @@ class ParameterReader:
 
     def refuse(self, name: str, error: str, code: str) -> None:
         """Note something wrong with a parameter."""
-        self.errors.append(FieldError(field=name, error=error, code=code))
+        self.errors.append(_error(name, error, code))
 
-    def finish(self) -> None:
-        """Raise ApiError 400 naming everything that is wrong, if anything is."""
+    def finish(self, *, strict: bool = False) -> list[str]:
+        """Warnings of parameters that nobody asked for; `strict` takes these for errors.
+
+        Raises ApiError 400 naming everything that is wrong, if anything is.
+        """
+        unknown = [name for name in self._parameters if name not in self._asked]
+        if strict:
+            self.errors += tell_first(unknown, _unknown, _more_unknown)
         if self.errors:
-            message = " ".join(error.error for error in self.errors)
-            raise ApiError(400, message, errors=self.errors)
+            raise ApiError(400, summary(self.errors), errors=self.errors)
+        return warn_of_ignored(unknown, _ignored, "parameters")
+
+
+def _refuse_all(words: str, code: str) -> NoReturn:
+    raise ApiError(400, words, errors=[_error(_QUERY, words, code)]) from None
+
+
+def _error(name: str, words: str, code: str) -> FieldError:
+    return FieldError(field=name, error=words, code=code)
+
+
+def _has_control(*texts: str) -> bool:
+    return any(map(CONTROL.search, texts))
+
+
+def _unusable(name: str) -> FieldError:
+    return _error(name, f"{shown(name)} holds control characters.", "control_character")
+
+
+def _more_unusable(rest: int) -> FieldError:
+    return _error(_QUERY, f"{rest} more hold control characters.", "control_character")
+
+
+def _unknown(name: str) -> FieldError:
+    return _error(name, f"{shown(name)} is no parameter of this call.", "unknown_parameter")
+
+
+def _more_unknown(rest: int) -> FieldError:
+    return _error(_QUERY, f"{rest} more are no parameters of this call.", "unknown_parameter")
+
+
+def _ignored(name: str) -> str:
+    return f"{shown(name)} is no parameter of this call and was ignored."
+
+
+def _moment(match: re.Match[str]) -> datetime:
+    date, minute, second, fraction, sign, offset = match.groups()
+    # A leap second is the first moment of the minute behind it: no clock of ours has one.
+    leap = second == "60"
+    text = f"{date}T{minute}:{'59' if leap else second}{(fraction or '')[:7]}"
+    text += f"{'-' if sign == '-' else '+'}{offset}" if offset else "+00:00"
+    return datetime.fromisoformat(text).astimezone(UTC) + timedelta(seconds=leap)

@@ -10,34 +10,12 @@ from typing import Final
 
 import uvicorn
 from litestar import Litestar
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.failure import Failure
-from runtime.ids import new_id
-from runtime.web.problems import ApiError
+from runtime.web.protocol import Protocol
 
 GRACE_SECONDS: Final = 10
 _BACKLOG: Final = 2048
-
-
-class _Protocol(HttpToolsProtocol):
-    def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - the parser's words help nobody
-        """What is no HTTP is told in our shape as well; there is no request to hang it on."""
-        error = ApiError(
-            400,
-            "This is no HTTP request that can be read. Percent-encode every character beyond ASCII "
-            "in the address, and send a method, header and length that HTTP knows.",
-        )
-        body = error.body(str(new_id()))
-        head = (
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
-        self.transport.close()
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """An upgrade is simply not done; there is nothing to install."""
 
 
 class _Server(uvicorn.Server):
@@ -73,7 +51,7 @@ async def serve(
         uvicorn.Config(
             app,
             loop="none",
-            http=_Protocol,
+            http=Protocol,
             ws="none",
             lifespan="off",
             log_config=None,

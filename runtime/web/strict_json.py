@@ -6,28 +6,28 @@ library's scanner then finds what msgspec lets pass. Only a suspicious text is s
 
 import json
 import re
+from collections import Counter
 from collections.abc import Iterator
 from itertools import accumulate, islice
-from typing import NoReturn, TypeAlias
+from typing import Final, NoReturn
 
 import msgspec
 from msgspec import Raw
 
-from runtime.field_error import FieldError, escape_pointer
+from runtime.field_error import FieldError
+from runtime.web.json_faults import Tree, fault, find_faults
 from runtime.web.problems import ApiError
 
 DEEPEST = 100
 _TOLD_FAULTS = 20
-_LONGEST_POINTER = 500
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 # Control characters but tab and newline, and surrogates, bare or escaped.
 _SUSPECT = re.compile(r"\\u(?:00[01789]|d[89a-f])|\\[bfr]|[\x7f-\x9f]", re.IGNORECASE)
-_FORBIDDEN = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
 # Possessive, and the end quote optional: a text of nothing but quotes costs no more than another.
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
+_GAP = re.compile(r"[ \t\r\n]*")
 _NO_BRACKET = re.compile(r"[^][{}]+")
 _MALFORMED = re.compile(r"JSON is malformed: (.+) \(byte (\d+)\)")
 _KINDS = {
@@ -39,9 +39,6 @@ _KINDS = {
     "n": "null",
 }
 
-# As the tree decoder gives it: objects as tuples of their pairs, numbers as their text.
-_Tree: TypeAlias = "tuple[tuple[str, _Tree], ...] | list[_Tree] | str | bool | None"
-
 
 class _TwiceError(Exception):
     pass
@@ -52,30 +49,51 @@ def _refuse_doubles(pairs: list[tuple[str, object]]) -> None:
         raise _TwiceError
 
 
+def _refuse_constant(name: str) -> NoReturn:
+    words = f"{name} is no number that JSON knows."
+    refuse([fault(words, "invalid_json", "")])
+
+
+def _forget(_: list[tuple[str, object]]) -> None:
+    return None
+
+
 # Numbers stay text: reading a million digits would cost, and Python refuses 4,301 of them.
 _SCANNER = json.JSONDecoder(object_pairs_hook=_refuse_doubles, parse_int=str, parse_float=str)
-_TREE = json.JSONDecoder(object_pairs_hook=tuple, parse_int=str, parse_float=str)
+_TREE = json.JSONDecoder(
+    object_pairs_hook=tuple, parse_int=str, parse_float=str, parse_constant=_refuse_constant
+)
+# Finds where a value ends; what is in it is not kept.
+SKIP: Final = json.JSONDecoder(
+    object_pairs_hook=_forget, parse_int=str, parse_float=str, parse_constant=_refuse_constant
+)
 
 
-def parse_object(body: bytes, *, pointer: str = "") -> dict[str, Raw]:
-    """The members of a JSON object, their values exactly as sent; raises ApiError 400.
+def read_members(body: bytes, *, pointer: str = "") -> tuple[dict[str, Raw], list[FieldError]]:
+    """The sound members of a JSON object, as sent, and every fault of the others.
 
+    So that all faults are told at once: judge the members, then refuse with both kinds of errors.
     `pointer` is where the object stands in the whole body, for a row of a bulk call.
+    A member has a fault, and is not handed on, when it is there twice or holds, however deep,
+    a name twice, a control character or half of a surrogate pair. Raises ApiError 400 for what
+    cannot be split into members: no JSON, no UTF-8, no object, nested too deep.
     """
     text = read_text(body)
     _check_depth(text, pointer)
     try:
         members = _OBJECT.decode(body)
         _SCANNER.decode(text)
+    except msgspec.ValidationError:
+        _refuse_kind(text, pointer)
     except (msgspec.DecodeError, json.JSONDecodeError) as error:
-        _refuse_text(text, error, pointer)
+        return _split_unreadable(text, pointer, error)
     except _TwiceError:
-        refuse(_faults(text, pointer))
+        return _split(text, pointer)
     if _is_suspicious(text):
-        faults = _faults(text, pointer)
+        sound, faults = _split(text, pointer)
         if faults:
-            refuse(faults)
-    return members
+            return sound, faults
+    return members, []
 
 
 def read_text(body: bytes) -> str:
@@ -108,63 +126,56 @@ def _is_suspicious(text: str) -> bool:
     return _SUSPECT.search(text) is not None
 
 
-def _faults(text: str, pointer: str) -> list[FieldError]:
-    tree: _Tree = _TREE.decode(text)
-    return list(islice(_find_faults(tree, pointer, ""), _TOLD_FAULTS))
-
-
-def _find_faults(tree: _Tree, pointer: str, field: str) -> Iterator[FieldError]:
-    """Every doubled member and every character that cannot be kept, in the order of the text."""
-    if isinstance(tree, str):
-        words = _unkept(tree)
-        if words is not None:
-            yield fault(f"The value holds {words[0]}.", words[1], pointer, field)
-    elif isinstance(tree, list):
-        for index, value in enumerate(tree):
-            yield from _find_faults(value, _below(pointer, str(index)), field)
-    elif isinstance(tree, tuple):
-        seen: set[str] = set()
-        for name, value in tree:
-            inner = _below(pointer, name)
-            words = _unkept(name)
-            if words is not None:
-                yield fault(f"The name holds {words[0]}.", words[1], inner, field or name)
-            if name in seen:
-                error = "The member is there twice; which one counts cannot be known."
-                yield fault(error, "duplicate_key", inner, field or name)
-            seen.add(name)
-            yield from _find_faults(value, inner, field or name)
-
-
-def _below(pointer: str, name: str) -> str:
-    # One too long to be told grows no further: a long name over many values would cost seconds.
-    if len(pointer) > _LONGEST_POINTER:
-        return pointer
-    return f"{pointer}/{escape_pointer(name)}"
-
-
-def _unkept(text: str) -> tuple[str, str] | None:
-    if _SURROGATE.search(text):
-        return "half of a surrogate pair, which is no character", "lone_surrogate"
-    found = _FORBIDDEN.search(text)
-    if found is None:
-        return None
-    return f"the control character U+{ord(found[0]):04X}", "control_character"
-
-
-def _refuse_text(text: str, error: Exception, pointer: str) -> NoReturn:
-    if isinstance(error, msgspec.ValidationError):
-        kind = _KINDS.get(text.lstrip()[0], "a number")
-        words = f"A JSON object is wanted, not {kind}."
-        refuse([fault(words, "not_an_object", pointer)])
+def _split_unreadable(
+    text: str, pointer: str, error: Exception
+) -> tuple[dict[str, Raw], list[FieldError]]:
     # msgspec takes half of a surrogate pair for bad syntax; it is better said as what it is.
     try:
-        faults = _faults(text, pointer)
+        members, faults = _split(text, pointer)
     except json.JSONDecodeError:
-        faults = []
-    if faults:
-        refuse(faults)
-    refuse_syntax(text, error, pointer)
+        refuse_syntax(text, error, pointer)
+    if not faults:
+        refuse_syntax(text, error, pointer)
+    return members, faults
+
+
+def _split(text: str, pointer: str) -> tuple[dict[str, Raw], list[FieldError]]:
+    """The members without a fault, and the faults; when there are none, no members either."""
+    tree: Tree = _TREE.decode(text)
+    if not isinstance(tree, tuple):
+        _refuse_kind(text, pointer)
+    found = find_faults(tree, pointer, "")
+    faults = list(islice(found, _TOLD_FAULTS))
+    if not faults:
+        return {}, faults
+    if any(found):
+        # How many is not counted: a body can hold a million.
+        faults.append(fault("There is more of this kind behind these.", "too_many", pointer))
+    times = Counter(name for name, _ in tree)
+    sound = {
+        member[0]
+        for member in tree
+        if times[member[0]] == 1 and not any(find_faults((member,), pointer, ""))
+    }
+    return {name: value for name, value in _values(text) if name in sound}, faults
+
+
+def _values(text: str) -> Iterator[tuple[str, Raw]]:
+    """The members of an object that is known to be well-formed, each value as it was sent."""
+    at = skip_gap(text, skip_gap(text, 0) + 1)
+    while text[at] != "}":
+        name, at = SKIP.raw_decode(text, at)
+        start = skip_gap(text, skip_gap(text, at) + 1)
+        end = SKIP.raw_decode(text, start)[1]
+        yield name, Raw(text[start:end].encode())
+        at = skip_gap(text, end)
+        if text[at] == ",":
+            at = skip_gap(text, at + 1)
+
+
+def _refuse_kind(text: str, pointer: str) -> NoReturn:
+    kind = _KINDS.get(text.lstrip()[0], "a number")
+    refuse([fault(f"A JSON object is wanted, not {kind}.", "not_an_object", pointer)])
 
 
 def refuse_syntax(text: str, error: Exception, pointer: str = "") -> NoReturn:
@@ -186,20 +197,12 @@ def refuse_depth(pointer: str = "") -> NoReturn:
     refuse([fault(f"This is nested deeper than {DEEPEST} levels.", "too_deep", pointer)])
 
 
+def skip_gap(text: str, at: int) -> int:
+    """The place of what comes behind the white space at `at`."""
+    gap = _GAP.match(text, at)
+    return gap.end() if gap else at
+
+
 def refuse(faults: list[FieldError]) -> NoReturn:
     """400 with all the faults, the first one's sentence as the message."""
     raise ApiError(400, faults[0].error, errors=faults)
-
-
-def fault(error: str, code: str, pointer: str, field: str = "") -> FieldError:
-    """A fault in a body; names that could not be printed are made printable, long ones cut."""
-    return FieldError(
-        field=_printable(field)[:100] or "body",
-        error=error,
-        code=code,
-        pointer=_printable(pointer) if len(pointer) <= _LONGEST_POINTER else None,
-    )
-
-
-def _printable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode("utf-8")

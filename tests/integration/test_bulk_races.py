@@ -1,13 +1,9 @@
 """A bulk call whose customers move while it looks them up: it looks again, and decides anew."""
 
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
-
 import pytest
 from msgspec import Raw
 
-from command_side.app import CommandSide, command_side
-from command_side.bulk import RowDone
+from command_side.bulk_results import RowDone
 from command_side.commands import (
     BulkRow,
     BulkUpsert,
@@ -16,39 +12,9 @@ from command_side.commands import (
     DeleteCustomer,
     UpdateCustomer,
 )
-from events.envelope import CustomerId, Position, WorkspaceId
-from events.keys import Keyring
-from events.memory_log import MemoryLog
+from runtime.settings import Settings
 from tests.support.builders import an_origin, some_changes
-
-
-class InterruptedLog(MemoryLog):
-    """A log on which something happens right after external_ids were looked up, once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.interruption: Callable[[], Awaitable[object]] | None = None
-
-    async def find_reservations(
-        self, workspace_id: WorkspaceId, external_ids: list[str]
-    ) -> dict[str, CustomerId]:
-        """The holders as they are now; then the interruption."""
-        found = await super().find_reservations(workspace_id, external_ids)
-        interruption, self.interruption = self.interruption, None
-        if interruption is not None:
-            await interruption()
-        return found
-
-
-@asynccontextmanager
-async def a_side(log: MemoryLog, keyring: Keyring) -> AsyncGenerator[CommandSide]:
-    """A command side on a log in memory."""
-
-    async def nobody(_: Position) -> None:
-        """Nobody is told."""
-
-    async with command_side(log, keyring, on_appended=nobody, wait_seconds=10) as side:
-        yield side
+from tests.support.interrupting import InterruptedLog, a_side
 
 
 def row(index: int, external_id: str, **fields: object) -> BulkRow:
@@ -59,11 +25,11 @@ def row(index: int, external_id: str, **fields: object) -> BulkRow:
 
 @pytest.mark.parametrize("change", ["delete", "rename"])
 async def test_a_holder_that_goes_while_it_is_looked_up_makes_the_row_a_new_customer(
-    keyring: Keyring, change: str
+    settings: Settings, change: str
 ) -> None:
     log = InterruptedLog()
     origin = an_origin()
-    async with a_side(log, keyring) as side:
+    async with a_side(log, settings) as side:
         creation = CreateCustomer(changes=some_changes(external_id="key"))
         first = await side.commands.create(creation, origin)
         command = (
@@ -88,11 +54,11 @@ async def test_a_holder_that_goes_while_it_is_looked_up_makes_the_row_a_new_cust
 
 
 async def test_a_key_that_is_taken_while_it_is_looked_up_makes_the_row_an_update(
-    keyring: Keyring,
+    settings: Settings,
 ) -> None:
     log = InterruptedLog()
     origin = an_origin()
-    async with a_side(log, keyring) as side:
+    async with a_side(log, settings) as side:
         creation = CreateCustomer(
             changes=some_changes(external_id="key", custom_fields={"a": Raw(b"1")})
         )

@@ -10,14 +10,22 @@ from events.customer import CustomerDeleted, CustomerUpdated, PreviousData
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import PostgresLog
-from query_side.freshness import Freshness
-from query_side.queries import FoundCustomer
+from events.token import Token
+from query_side.freshness import Demand, Freshness, NotShownYet
+from query_side.results import FoundCustomer
 from runtime.ids import new_id
 from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 from tests.support.builders import GLOBEX, JANE, Writer
 from tests.support.projecting import Projecting, projecting
 from tests.support.querying import Reader, reading
+
+ANY = Demand()
+
+
+def a_token(position: int) -> Token:
+    """A token of this position."""
+    return Token(log_id=1, generation=1, position=Position(position), chain=b"12345678")
 
 
 def an_answer(checkpoint: int, newest: int, *, parked: bool = False) -> FoundCustomer:
@@ -57,7 +65,7 @@ def rung(model: Model) -> Freshness:
 
 async def test_a_read_that_is_not_behind_asks_once() -> None:
     model = Model(newest=3, checkpoint=3)
-    answer, is_stale = await rung(model).read(model.ask, 1)
+    answer, is_stale = await rung(model).read(model.ask, ANY, 1)
     assert (answer.checkpoint, is_stale) == (3, False)
     await model.asked.acquire()
     assert model.asked.locked()
@@ -66,7 +74,7 @@ async def test_a_read_that_is_not_behind_asks_once() -> None:
 async def test_a_read_waits_for_the_ping_of_what_was_newest_when_it_came() -> None:
     model = Model(newest=3)
     freshness = rung(model)
-    read = asyncio.create_task(freshness.read(model.ask, 30))
+    read = asyncio.create_task(freshness.read(model.ask, ANY, 30))
     await model.asked.acquire()
     model.checkpoint, model.newest = 2, 9
     freshness.projected(Position(2))
@@ -81,7 +89,7 @@ async def test_a_ping_that_is_lost_is_made_up_for_by_looking() -> None:
     model = Model(newest=3)
     freshness = rung(model)
     async with freshness.polling():
-        read = asyncio.create_task(freshness.read(model.ask, 30))
+        read = asyncio.create_task(freshness.read(model.ask, ANY, 30))
         await model.asked.acquire()
         model.checkpoint = 3
         _, is_stale = await read
@@ -92,7 +100,7 @@ async def test_many_readers_share_one_look() -> None:
     model = Model(newest=3)
     freshness = rung(model)
     async with freshness.polling():
-        reads = [asyncio.create_task(freshness.read(model.ask, 30)) for _ in range(100)]
+        reads = [asyncio.create_task(freshness.read(model.ask, ANY, 30)) for _ in range(100)]
         for _ in reads:
             await model.asked.acquire()
         model.checkpoint = 3
@@ -108,7 +116,7 @@ async def test_nobody_looks_while_nobody_waits() -> None:
     model = Model(newest=3, checkpoint=3)
     freshness = rung(model)
     async with freshness.polling():
-        await freshness.read(model.ask, 30)
+        await freshness.read(model.ask, ANY, 30)
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(0.2):
                 await model.polled.acquire()
@@ -116,23 +124,62 @@ async def test_nobody_looks_while_nobody_waits() -> None:
 
 async def test_past_the_wait_the_answer_is_stale() -> None:
     model = Model(newest=3)
-    answer, is_stale = await rung(model).read(model.ask, 0.01)
+    answer, is_stale = await rung(model).read(model.ask, ANY, 0.01)
     assert (answer.checkpoint, is_stale) == (0, True)
 
 
 async def test_an_eventual_read_asks_once_and_says_what_it_is() -> None:
     model = Model(newest=3)
-    _, is_stale = await rung(model).read(model.ask, 0)
+    _, is_stale = await rung(model).read(model.ask, Demand(eventual=True), 30)
     assert is_stale
     await model.asked.acquire()
     assert model.asked.locked()
+
+
+async def test_a_read_with_a_token_waits_for_its_position_beyond_the_newest() -> None:
+    model = Model(newest=3, checkpoint=3)
+    freshness = rung(model)
+    read = asyncio.create_task(freshness.read(model.ask, Demand(token=a_token(5)), 30))
+    await model.asked.acquire()
+    freshness.projected(Position(4))
+    assert not read.done()
+    model.checkpoint = 5
+    freshness.projected(Position(5))
+    answer, is_stale = await read
+    assert (answer.checkpoint, is_stale) == (5, False)
+
+
+async def test_an_eventual_read_with_a_token_waits_for_the_token_alone() -> None:
+    model = Model(newest=9)
+    freshness = rung(model)
+    demand = Demand(eventual=True, token=a_token(2))
+    read = asyncio.create_task(freshness.read(model.ask, demand, 30))
+    await model.asked.acquire()
+    model.checkpoint = 2
+    freshness.projected(Position(2))
+    answer, is_stale = await read
+    assert (answer.checkpoint, is_stale) == (2, True)
+
+
+async def test_a_token_is_enough_for_an_answer_that_is_stale_all_the_same() -> None:
+    model = Model(newest=9, checkpoint=2)
+    answer, is_stale = await rung(model).read(model.ask, Demand(token=a_token(2)), 0.01)
+    assert (answer.checkpoint, is_stale) == (2, True)
+
+
+@pytest.mark.parametrize("eventual", [True, False])
+async def test_what_does_not_show_the_token_in_time_is_no_answer(eventual: bool) -> None:
+    demand = Demand(eventual=eventual, token=a_token(3))
+    for seconds in (0, 0.01):
+        with pytest.raises(NotShownYet):
+            await rung(Model(newest=3, checkpoint=2)).read(Model(3, 2).ask, demand, seconds)
 
 
 async def test_a_read_model_that_went_back_is_waited_for_again() -> None:
     model = Model(newest=3)
     freshness = rung(model)
     freshness.projected(Position(1000))
-    read = asyncio.create_task(freshness.read(model.ask, 30))
+    read = asyncio.create_task(freshness.read(model.ask, ANY, 30))
     await model.asked.acquire()
     await model.asked.acquire()
     model.checkpoint = 3
@@ -145,7 +192,7 @@ async def test_a_parked_customer_makes_the_answer_stale_without_a_wait() -> None
     async def ask() -> FoundCustomer:
         return an_answer(3, 3, parked=True)
 
-    _, is_stale = await rung(Model(3)).read(ask, 30)
+    _, is_stale = await rung(Model(3)).read(ask, ANY, 30)
     assert is_stale
 
 

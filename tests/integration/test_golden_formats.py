@@ -10,7 +10,7 @@ import pytest
 
 from events import jetstream
 from events.chain import GENESIS, event_digest, next_chain
-from events.cloudevents import render_cloud_event
+from events.cloudevents import render_cloud_event, traceparent_of
 from events.envelope import (
     CustomerId,
     Metadata,
@@ -49,6 +49,8 @@ EVENT = StoredEvent(
     digest=b"",
     chain=b"",
 )
+TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+TRACED = msgspec.structs.replace(EVENT, metadata=b'{"traceparent":"%b"}' % TRACEPARENT.encode())
 ERASED = msgspec.structs.replace(EVENT, type="CustomerErased", data_key_id=None)
 
 
@@ -64,6 +66,8 @@ def written() -> dict[str, str]:
         "place": PLACE.encoded().decode(),
         "metadata": msgspec.json.encode(metadata).decode(),
         "cloud_event": render_cloud_event(EVENT, b'{"customer":{}}').decode(),
+        "cloud_event_traced": render_cloud_event(TRACED, b'{"customer":{}}').decode(),
+        "trace_header": f"{jetstream.TRACE_HEADER}: {traceparent_of(TRACED)}",
         "subject": subject,
         "stream": jetstream.stream_name(1, 2),
         "headers": " ".join(

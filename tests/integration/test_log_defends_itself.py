@@ -65,7 +65,7 @@ async def test_no_process_has_the_right_to_change_the_log(
 
 @pytest.mark.parametrize(
     "table",
-    ["log.events", "log.reservations", "log.receipts", "keyring.data_keys"],
+    ["log.events", "log.reservations", "log.receipts", "keyring.data_keys", "keyring.secrets"],
 )
 async def test_the_api_reads_no_table_only_functions_that_name_the_workspace(
     filled: Writer, settings: Settings, table: str

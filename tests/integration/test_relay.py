@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager, suppress
 import msgspec
 import nats
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.errors import NotFoundError
@@ -104,6 +105,24 @@ async def test_message_p_is_log_event_p(
         partition = f"{event.stream_id.bytes[-1]:02x}"
         assert message.subject == f"customers.{settings.log_id}.1.acme.{partition}.created"
     assert first_bad_position(stored) is None
+
+
+async def test_the_traceparent_of_a_request_is_passed_on(
+    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+    traced = writer.event(writer.a_customer())
+    traced = replace(traced, metadata=b'{"traceparent":"%b"}' % traceparent.encode())
+    await postgres_log.append([writer.group(traced), writer.creation()])
+    async with relaying(settings, client, keyring):
+        with_it, without = await published(settings, client, 2)
+
+    assert with_it.headers is not None
+    assert with_it.headers["traceparent"] == traceparent
+    assert msgspec.json.decode(with_it.data)["traceparent"] == traceparent
+    assert without.headers is not None
+    assert "traceparent" not in without.headers
+    assert "traceparent" not in msgspec.json.decode(without.data)
 
 
 async def test_two_relays_publish_every_event_once(

@@ -71,11 +71,14 @@ def a_service(name: str, code: str = SAYS_AND_WAITS) -> Service:
 
 
 def interrupt_when(condition: Callable[[], bool]) -> threading.Thread:
-    """A person who presses Ctrl-C as soon as something is so."""
+    """A person who presses Ctrl-C as soon as something is so.
+
+    The signal reaches this thread, as the kernel may choose: it interrupts no wait of another.
+    """
 
     def watch() -> None:
         children.wait_until(condition, 20.0)
-        os.kill(os.getpid(), signal.SIGINT)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
 
     thread = threading.Thread(target=watch)
     thread.start()

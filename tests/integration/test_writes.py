@@ -1,39 +1,17 @@
 """Writes over HTTP: what is answered, what is in the log, and who wins a race."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 import httpx
-import pytest
 
-from events.customer import CustomerCreated, CustomerUpdated
+from events.customer import CustomerCreated
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import LogReader
 from events.reading import recorded
 from runtime.settings import Settings
-from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_api, with_key
-
-
-@pytest.fixture
-async def api(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """An API of one workspace."""
-    async with running_api(settings, "command") as client:
-        yield with_key(client, make_key(settings))
-
-
-@pytest.fixture
-async def other_process(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """A second API on the same log, as another process would be."""
-    async with running_api(settings, "command") as client:
-        yield with_key(client, make_key(settings))
-
-
-async def create(api: httpx.AsyncClient, **fields: object) -> str:
-    """Create a customer; its id."""
-    answer = await api.post(CUSTOMERS, json={"email": "jane@example.com"} | fields)
-    assert answer.status_code == 200, answer.text
-    return answer.json()["data"]["id"]
+from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key
+from tests.support.writing import create
 
 
 async def test_create_customer_answers_as_the_reference_page_shows(api: httpx.AsyncClient) -> None:
@@ -120,29 +98,6 @@ async def test_an_update_changes_what_is_sent_and_an_equal_one_nothing(
     assert (await log_reader.head()).position == 2
 
 
-async def test_concurrent_updates_of_two_processes_all_count(
-    api: httpx.AsyncClient,
-    other_process: httpx.AsyncClient,
-    log_reader: LogReader,
-    keyring: Keyring,
-) -> None:
-    customer_id = await create(api)
-
-    answers = await asyncio.gather(
-        *(
-            client.put(f"{CUSTOMERS}/{customer_id}", json={"custom_fields": {f"{name}{n}": n}})
-            for n in range(8)
-            for name, client in (("a", api), ("b", other_process))
-        )
-    )
-
-    assert {answer.status_code for answer in answers} == {200}
-    last = (await log_reader.read_after(Position(16), 10))[0]
-    event = recorded(keyring, last).event
-    assert isinstance(event, CustomerUpdated)
-    assert len(event.customer.custom_fields) == 16
-
-
 async def test_of_two_creations_with_one_external_id_only_one_wins(
     api: httpx.AsyncClient, other_process: httpx.AsyncClient, log_reader: LogReader
 ) -> None:
@@ -179,80 +134,6 @@ async def test_changing_the_external_id_frees_the_old_one(api: httpx.AsyncClient
     assert await create(api, external_id="old") != customer_id
     taken = await api.post(CUSTOMERS, json={"email": "a@b.test", "external_id": "new"})
     assert taken.status_code == 409
-
-
-async def test_bulk_creates_updates_and_leaves_by_external_id(
-    api: httpx.AsyncClient, log_reader: LogReader
-) -> None:
-    rows = [{"external_id": f"c-{n}", "email": f"c{n}@example.com"} for n in range(500)]
-
-    first = (await api.post(f"{CUSTOMERS}/bulk", json={"customers": rows})).json()["data"]
-    again = (await api.post(f"{CUSTOMERS}/bulk", json=rows)).json()["data"]
-    rows[0]["firstName"] = "Jane"
-    changed = (await api.post(f"{CUSTOMERS}/bulk", json=rows)).json()["data"]
-
-    assert (first["total"], first["created"], first["failed"]) == (500, 500, 0)
-    assert again["unchanged"] == 500
-    assert (changed["updated"], changed["unchanged"]) == (1, 499)
-    assert [row["index"] for row in first["results"]] == list(range(500))
-    assert changed["results"][0]["version"] == 2
-    assert (await log_reader.head()).position == 501
-
-
-async def test_a_bad_bulk_row_fails_alone(api: httpx.AsyncClient) -> None:
-    rows = [
-        {"external_id": "a", "email": "a@b.test"},
-        {"email": "no-key@b.test"},
-        {"external_id": "b", "email": "x"},
-        7,
-        {"external_id": "c"},
-        {"external_id": "a", "phone": "+15550001234"},
-    ]
-
-    answer = await api.post(f"{CUSTOMERS}/bulk", json={"customers": rows})
-
-    data = answer.json()["data"]
-    assert answer.status_code == 200
-    assert [row["status"] for row in data["results"]] == [
-        "created",
-        "failed",
-        "failed",
-        "failed",
-        "failed",
-        "updated",
-    ]
-    pointers = [error["pointer"] for row in data["results"] for error in row.get("errors", [])]
-    assert pointers == [
-        "/customers/1/external_id",
-        "/customers/2/email",
-        "/customers/3",
-        "/customers/4/email",
-        "/customers/4/phone",
-    ]
-
-
-async def test_two_identical_bulk_calls_at_once_make_no_doubles(
-    api: httpx.AsyncClient, other_process: httpx.AsyncClient, log_reader: LogReader
-) -> None:
-    rows = [{"external_id": f"c-{n}", "email": f"c{n}@example.com"} for n in range(100)]
-
-    answers = await asyncio.gather(
-        *(client.post(f"{CUSTOMERS}/bulk", json=rows) for client in (api, other_process) * 2)
-    )
-
-    created = sum(answer.json()["data"]["created"] for answer in answers)
-    unchanged = sum(answer.json()["data"]["unchanged"] for answer in answers)
-    assert (created, unchanged) == (100, 300)
-    assert (await log_reader.head()).position == 100
-
-
-async def test_bulk_takes_1_to_500_rows(api: httpx.AsyncClient) -> None:
-    rows = [{"external_id": f"c-{n}", "email": "a@b.test"} for n in range(501)]
-
-    answer = await api.post(f"{CUSTOMERS}/bulk", json=rows)
-
-    assert answer.status_code == 400
-    assert "500" in answer.json()["errors"][0]["error"]
 
 
 async def test_a_workspace_cannot_touch_another_ones_customer(
@@ -319,43 +200,3 @@ async def test_a_customer_that_is_not_there_is_told_before_what_is_wrong_with_th
     ]
 
     assert [answer.status_code for answer in answers] == [404, 404, 404, 404]
-
-
-async def test_an_atomic_bulk_with_a_bad_row_writes_nothing(
-    api: httpx.AsyncClient, log_reader: LogReader
-) -> None:
-    rows = [{"external_id": "a", "email": "a@b.test"}, {"external_id": "b"}]
-
-    refused = await api.post(f"{CUSTOMERS}/bulk?atomic=true", json=rows)
-    unreadable = await api.post(f"{CUSTOMERS}/bulk?atomic=true", json=[rows[0], 7])
-
-    assert (refused.status_code, unreadable.status_code) == (400, 400)
-    assert [error["pointer"] for error in refused.json()["errors"]] == ["/1/email", "/1/phone"]
-    assert (await log_reader.head()).position == 0
-
-
-async def test_a_dry_run_answers_the_same_and_writes_nothing(
-    api: httpx.AsyncClient, log_reader: LogReader
-) -> None:
-    rows = [{"external_id": "a", "email": "a@b.test"}, {"external_id": "b"}]
-
-    dry = (await api.post(f"{CUSTOMERS}/bulk?dry_run=true", json=rows)).json()["data"]
-    assert (await log_reader.head()).position == 0
-    done = (await api.post(f"{CUSTOMERS}/bulk", json=rows)).json()["data"]
-
-    for data in (dry, done):
-        data["results"][0].pop("id")
-    assert dry == done
-    bad = await api.post(f"{CUSTOMERS}/bulk?dry_run=yes", json=rows)
-    assert bad.status_code == 400
-
-
-async def test_ignored_members_are_named_but_not_without_end(api: httpx.AsyncClient) -> None:
-    many = {f"member{n}" + "x" * 200: 1 for n in range(1000)}
-
-    answer = await api.post(CUSTOMERS, json={"email": "a@b.test", "id": "x", **many})
-
-    warnings = answer.json()["meta"]["warnings"]
-    assert warnings[0] == "id is set by the service and was ignored."
-    assert warnings[-1] == "981 more members were ignored."
-    assert len(answer.content) < 3000

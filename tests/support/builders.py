@@ -46,6 +46,10 @@ class Writer:
         self._keys[customer_id] = self.keyring.make(customer_id)
         return customer_id
 
+    def adopt(self, customer_id: CustomerId) -> None:
+        """Write on for a customer that somebody else made, without its key: only to erase it."""
+        self._keys[customer_id] = self.keyring.make(customer_id)
+
     def event(
         self, customer_id: CustomerId, version: int = 1, event: CustomerEvent | None = None
     ) -> NewEvent:

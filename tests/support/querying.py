@@ -6,10 +6,12 @@ from contextlib import asynccontextmanager
 import httpx
 from litestar import Litestar
 
+from events.token import Tokens
 from query_side.app import QuerySide, query_side
 from runtime.api_keys import Principal, lookup
 from runtime.postgres import Role, make_pool
-from runtime.settings import Settings
+from runtime.sealing import Sealer
+from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
 from runtime.web.frame import Frame
 from tests.support.api import make_key
@@ -28,10 +30,16 @@ async def reading(
     settings: Settings, workspace: str = "acme", *, is_rung: bool = False
 ) -> AsyncGenerator[Reader]:
     """A query side that nobody rings, and a client with a key of this workspace."""
+    sealer = Sealer(read_master_keys(settings))
     async with (
         make_pool(settings, Role.API, "test query side", size=settings.pool_size) as pool,
         query_side(
-            pool, settings.log_id, wait_seconds=settings.read_wait, is_rung=lambda: is_rung
+            pool,
+            settings.log_id,
+            Tokens(sealer, settings.log_id),
+            sealer,
+            wait_seconds=settings.read_wait,
+            is_rung=lambda: is_rung,
         ) as side,
     ):
 

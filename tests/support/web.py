@@ -7,17 +7,22 @@ import psycopg
 import psycopg_pool
 from litestar import Litestar, Request, Response, Router, get, post, put
 from litestar.datastructures import State
-from litestar.params import FromPath, FromQuery
+from litestar.params import FromPath
 
 from runtime.api_keys import Principal, hash_key
+from runtime.field_error import summary
 from runtime.ids import new_id
 from runtime.web.authentication import Authentication, principal_of
+from runtime.web.bulk_json import parse_rows
 from runtime.web.context import read_context
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.frame import Frame
 from runtime.web.health import Check, Probe
-from runtime.web.json_body import read_object, read_rows
+from runtime.web.json_body import BULK_LIMIT, check_type, read_bytes
 from runtime.web.problems import ApiError
+from runtime.web.query_string import ParameterReader, read_parameters
+from runtime.web.rate_limit import RateLimit
+from runtime.web.strict_json import read_members
 
 AnyRequest = Request[object, object, State]
 
@@ -101,8 +106,11 @@ class Probes:
 
 
 @get("/thing", opt={"scope": "customers:read"})
-async def read_thing(request: AnyRequest, page: FromQuery[int] = 1) -> Response[bytes]:
+async def read_thing(request: AnyRequest) -> Response[bytes]:
     """Says whose data it would read."""
+    reader = ParameterReader(read_parameters(request.scope["query_string"]))
+    page = reader.number("page", 1, 9)
+    reader.finish()
     workspace = principal_of(request.scope).workspace_id
     return success(request.scope, {"workspace": workspace}, message="Here", meta={"page": page})
 
@@ -110,10 +118,12 @@ async def read_thing(request: AnyRequest, page: FromQuery[int] = 1) -> Response[
 @post("/thing", opt={"scope": "customers:write"})
 async def make_thing(request: AnyRequest) -> Response[bytes]:
     """Says what it was given."""
-    members = await read_object(request)
-    context, errors = read_context(request.scope)
+    check_type(request.scope)
+    members, faults = read_members(await read_bytes(request))
+    context, unkept = read_context(request.scope)
+    errors = [*faults, *unkept]
     if errors:
-        raise ApiError(400, errors[0].error, errors=errors)
+        raise ApiError(400, summary(errors), errors=errors)
     told = {"members": list(members), "context": context}
     return success(request.scope, told, message="Made", headers={"Location": "/thing/1"})
 
@@ -121,7 +131,8 @@ async def make_thing(request: AnyRequest) -> Response[bytes]:
 @post("/things/bulk", opt={"scope": "customers:write"})
 async def make_things(request: AnyRequest) -> Response[bytes]:
     """Counts its rows."""
-    rows = await read_rows(request, member="customers", most=500)
+    check_type(request.scope)
+    rows = parse_rows(await read_bytes(request, BULK_LIMIT), member="customers", most=500)
     return success(request.scope, {"total": len(rows.rows)}, message="Done")
 
 
@@ -136,11 +147,13 @@ async def unmarked() -> None:
     """A route of which somebody forgot to say who may call it."""
 
 
-def an_app(authentication: Authentication, probes: Probes) -> Litestar:
+def an_app(
+    authentication: Authentication, probes: Probes, rate_limit: RateLimit | None = None
+) -> Litestar:
     """The tiny app."""
     routes = [read_thing, make_thing, make_things, fail, unmarked]
     return Litestar(
         [Router(BASE_PATH, route_handlers=routes)],
-        plugins=[Frame(authentication, probes.checks())],
+        plugins=[Frame(authentication, probes.checks(), rate_limit=rate_limit)],
         openapi_config=None,
     )

@@ -17,7 +17,18 @@ from runtime.cli_root import explain
 from runtime.failure import Failure
 from runtime.settings import SettingsError
 
-COMMANDS = ["dev", "migrate", "api", "relay", "projector", "keys", "workspaces", "status", "doctor"]
+COMMANDS = [
+    "dev",
+    "migrate",
+    "api",
+    "openapi",
+    "relay",
+    "projector",
+    "keys",
+    "workspaces",
+    "status",
+    "doctor",
+]
 KEY = f"test:{base64.b64encode(bytes(32)).decode()}"
 # Nothing listens on port 1.
 NOWHERE = {

@@ -4,7 +4,8 @@ from typing import Any, cast
 
 import pytest
 
-from runtime.web.conditions import Conditions, etag, read_conditions
+from runtime.conditions import Conditions
+from runtime.web.conditions import IF_MATCH, IF_NONE_MATCH, etag, read_conditions
 
 
 def conditions(**headers: str) -> Conditions:
@@ -16,7 +17,7 @@ def conditions(**headers: str) -> Conditions:
 
 def _read(headers: dict[str, str]) -> tuple[Conditions, tuple[object, ...]]:
     raw = [(name.replace("_", "-").encode(), text.encode()) for name, text in headers.items()]
-    return read_conditions(cast(Any, {"headers": raw}))
+    return read_conditions(cast(Any, {"headers": raw}), IF_MATCH, IF_NONE_MATCH)
 
 
 def test_without_conditions_every_write_goes_on_and_no_reader_is_known() -> None:
@@ -67,11 +68,23 @@ def test_a_reader_who_has_the_version_is_known(given: str) -> None:
     assert conditions(if_none_match=given).is_known(3)
 
 
-@pytest.mark.parametrize("given", ["3", "", '"3', '"3" "4"', "*, *", "'3'", '"a"b"', '"3",'])
+@pytest.mark.parametrize("given", ['"2",,"3"', ', "3"', '"3",', ' , ,"2"\t, ,"3" , ,', ',W/"3",'])
+def test_empty_elements_of_a_list_are_ignored(given: str) -> None:
+    assert conditions(if_none_match=given).is_known(3)
+    assert not conditions(if_none_match=given).is_known(4)
+
+
+@pytest.mark.parametrize("given", ["3", "", ",", '"3', '"3" "4"', "*, *", "'3'", '"a"b"', '"3",,*'])
 def test_what_is_no_list_of_etags_is_an_error_of_its_header(given: str) -> None:
     for name in ("if_match", "if_none_match"):
         _, errors = _read({name: given})
         assert len(errors) == 1
+
+
+@pytest.mark.parametrize("piece", [",", '"', '"",', ", ", 'W/"', '"" '])
+def test_a_header_of_nothing_but_traps_costs_no_more_than_its_length(piece: str) -> None:
+    _, errors = _read({"if_match": f'{piece * 100_000}"1"x'})
+    assert len(errors) == 1
 
 
 def test_the_etag_is_the_version_in_quotes() -> None:

@@ -13,6 +13,7 @@ from command_side.commands import (
     CreateCustomer,
     CustomerChanges,
     DeleteCustomer,
+    RestoreCustomer,
     UpdateCustomer,
 )
 from command_side.customer import Live, State, Unknown, decide, evolve
@@ -95,18 +96,14 @@ def test_custom_fields_merge_by_key_and_null_removes_one() -> None:
     )
 
 
-def test_a_null_is_kept_when_created_and_removes_the_key_when_updated() -> None:
-    creation = CreateCustomer(changes=some_changes(custom_fields={"a": Raw(b"null")}))
-    created = decide(Unknown(), creation, an_origin())
+def test_a_null_is_kept_when_created_and_sending_it_again_changes_nothing() -> None:
+    changes = some_changes(custom_fields={"a": Raw(b"null")})
+    created = decide(Unknown(), CreateCustomer(changes=changes), an_origin())
     state = reduce(evolve, created, Unknown())
     assert isinstance(state, Live)
     assert state.data.custom_fields == {"a": Raw(b"null")}
 
-    removal = UpdateCustomer(changes=CustomerChanges(custom_fields={"a": Raw(b"null")}))
-    removed = reduce(evolve, decide(state, removal, an_origin()), state)
-    assert isinstance(removed, Live)
-    assert removed.data.custom_fields == {}
-    assert decide(removed, removal, an_origin()) == []
+    assert decide(state, UpdateCustomer(changes=changes), an_origin()) == []
 
 
 def test_preferences_merge_by_key_and_tags_are_replaced() -> None:
@@ -131,9 +128,25 @@ def test_a_deleted_customer_cannot_be_updated_and_a_restored_one_can() -> None:
     )
 
 
+def test_restoring_brings_a_deleted_customer_back_as_it_was() -> None:
+    restored = CustomerRestored(customer=JANE, actor="clerk", reason="because", request_id="r-1")
+    given(CREATED, DELETED).when(RestoreCustomer()).then(restored)
+    given(CREATED, DELETED, restored, DELETED).when(RestoreCustomer()).then(restored)
+
+
+def test_restoring_a_live_customer_does_nothing() -> None:
+    given(CREATED).when(RestoreCustomer()).then_nothing()
+    given(CREATED, DELETED, CustomerRestored(customer=JANE)).when(RestoreCustomer()).then_nothing()
+
+
+def test_nobody_can_be_restored_who_never_was() -> None:
+    given().when(RestoreCustomer()).then_rejected(CustomerNotFound)
+
+
 def test_an_erased_customer_never_comes_back() -> None:
     for event in (CREATED, DELETED, CustomerRestored(customer=JANE)):
         given(CREATED, ERASED, event).when(DeleteCustomer()).then_rejected(CustomerGone)
+        given(CREATED, ERASED, event).when(RestoreCustomer()).then_rejected(CustomerGone)
 
 
 def test_too_many_or_too_large_custom_fields_are_refused() -> None:
@@ -173,7 +186,8 @@ CHANGES = st.builds(
 COMMANDS = st.lists(
     st.builds(UpdateCustomer, changes=CHANGES)
     | st.builds(CreateCustomer, changes=CHANGES)
-    | st.just(DeleteCustomer()),
+    | st.just(DeleteCustomer())
+    | st.just(RestoreCustomer()),
     max_size=6,
 )
 

@@ -33,22 +33,27 @@ def test_data_that_is_json_already_is_put_in_as_it_is() -> None:
 
 def test_a_failure_has_the_published_members_in_their_order_and_ours_after_them() -> None:
     error = ApiError(
-        409,
+        "external_id_taken",
         "Taken",
         errors=[FieldError(field="external_id", error="taken", code="taken", pointer="/x")],
         meta={"version": 3},
         members={"existing_id": "7"},
     )
-    assert error.body("r-1") == (
+    assert error.body("r-1", "/customers/7") == (
         b'{"success":false,"status_code":409,"message":"Taken",'
         b'"errors":[{"field":"external_id","error":"taken","code":"taken","pointer":"/x"}],'
-        b'"meta":{"version":3,"request_id":"r-1"},"existing_id":"7"}'
+        b'"meta":{"version":3,"request_id":"r-1"},"existing_id":"7",'
+        b'"type":"/problems/external_id_taken","title":"external_id taken","status":409,'
+        b'"detail":"Taken","instance":"/customers/7"}'
     )
 
 
 def test_a_refused_key_is_told_in_the_published_words_without_the_envelope() -> None:
     body = KeyRefused(401, "Invalid or expired API key").body("r-1")
-    assert body == b'{"detail":"Invalid or expired API key","meta":{"request_id":"r-1"}}'
+    assert body == (
+        b'{"detail":"Invalid or expired API key","meta":{"request_id":"r-1"},'
+        b'"type":"/problems/invalid_key","title":"Invalid API key","status":401}'
+    )
 
 
 def test_what_is_away_says_when_to_come_back() -> None:

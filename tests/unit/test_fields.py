@@ -29,6 +29,8 @@ def code_of(text: str) -> list[tuple[str, str, str | None]]:
         "jöhn@exämple.com",
         "a" * 64 + "@example.com",
         "o'neil@example.com",
+        "o'neil@shop.test",
+        "jöhn@shop.local",
     ],
 )
 def test_an_email_is_kept_as_sent(email: str) -> None:
@@ -120,6 +122,8 @@ def test_values_are_never_coerced(text: str, code: str) -> None:
 
 def test_tags_are_trimmed_and_doubles_dropped_keeping_the_first() -> None:
     assert read('{"tags":[" VIP ","gold","vip","Gold"]}').changes.tags == ("VIP", "gold")
+    wide = '{"tags":["\\u00a0vip","VIP\\u3000","\\u2003gold\\u2028"]}'
+    assert read(wide).changes.tags == ("vip", "gold")
 
 
 @pytest.mark.parametrize(

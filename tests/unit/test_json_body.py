@@ -7,11 +7,12 @@ from typing import TypeVar
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec import Raw
 
 from runtime.field_error import FieldError
 from runtime.web.bulk_json import Rows, parse_rows
 from runtime.web.problems import ApiError
-from runtime.web.strict_json import DEEPEST, parse_object
+from runtime.web.strict_json import DEEPEST, read_members
 
 Result = TypeVar("Result")
 
@@ -26,6 +27,14 @@ CREATE_BODY = b"""{
   "custom_fields": { "account_type": "premium" },
   "communication_preferences": { "sms": true, "email": true, "voice": false }
 }"""
+
+
+def members_of(body: bytes) -> dict[str, Raw]:
+    """The members of a body; one with any fault is refused."""
+    members, faults = read_members(body)
+    if faults:
+        raise ApiError(400, faults[0].error, errors=faults)
+    return members
 
 
 def rows_of(body: bytes) -> Rows:
@@ -47,19 +56,19 @@ def nested(depth: int) -> bytes:
 
 
 def test_the_members_of_the_reference_body_are_taken_as_they_were_sent() -> None:
-    members = parse_object(CREATE_BODY)
+    members = members_of(CREATE_BODY)
     assert list(members) == list(json.loads(CREATE_BODY))
     assert bytes(members["custom_fields"]) == b'{ "account_type": "premium" }'
 
 
 def test_every_digit_of_a_number_is_kept() -> None:
     number = b"-" + b"9" * 6000 + b".25e-400"
-    assert bytes(parse_object(b'{"n":' + number + b"}")["n"]) == number
+    assert bytes(members_of(b'{"n":' + number + b"}")["n"]) == number
 
 
 def test_tab_and_newline_and_every_other_character_are_taken() -> None:
     body = '{"a":"\\t\\n \\"\\\\ \\u00e9 \\ud83d\\ude00 é 😀 \u2028 \\\\u0000 \\\\b"}'.encode()
-    assert set(parse_object(body)) == {"a"}
+    assert set(members_of(body)) == {"a"}
 
 
 @pytest.mark.parametrize(
@@ -92,14 +101,14 @@ def test_tab_and_newline_and_every_other_character_are_taken() -> None:
     ],
 )
 def test_what_is_no_json_object_is_refused_with_a_sentence(body: bytes, code: str) -> None:
-    (error,) = refusal(parse_object, body)
+    (error,) = refusal(members_of, body)
     assert error.code == code
     assert error.pointer == ""
     assert error.error.endswith(".")
 
 
 def test_bad_syntax_is_told_with_its_line_and_column() -> None:
-    (error,) = refusal(parse_object, '{\n  "é": tru }'.encode())
+    (error,) = refusal(members_of, '{\n  "é": tru }'.encode())
     assert "line 2, column 9" in error.error
 
 
@@ -128,41 +137,72 @@ def test_bad_syntax_is_told_with_its_line_and_column() -> None:
 def test_what_two_readers_could_read_differently_is_refused_where_it_stands(
     body: bytes, code: str, pointer: str, field: str
 ) -> None:
-    (error,) = refusal(parse_object, body)
+    (error,) = refusal(members_of, body)
     assert (error.code, error.pointer, error.field) == (code, pointer, field)
 
 
 def test_all_faults_of_a_body_are_told_at_once() -> None:
-    errors = refusal(parse_object, b'{"a":"\\u0000","b":{"c":1,"c":"\\u0001"},"a":2}')
+    errors = refusal(members_of, b'{"a":"\\u0000","b":{"c":1,"c":"\\u0001"},"a":2}')
     assert [error.pointer for error in errors] == ["/a", "/b/c", "/b/c", "/a"]
 
 
+@pytest.mark.parametrize(
+    "fault",
+    ['"\\u0000"', '"\\ud800"', '{"x":["\\r"]}', '{"x":1,"x":2}', '1,"bad":2', '{"\\udfff":1}'],
+)
+def test_members_beside_a_fault_are_handed_on_as_they_were_sent(fault: str) -> None:
+    shape = '{ "a" : 1.50e3 ,"\\u00e9":[ "é\\n" ],"bad" : %b , "z":{"k": "\\ud83d\\ude00"}}'
+    members, (error,) = read_members(shape.encode() % fault.encode())
+    assert {name: bytes(raw).decode() for name, raw in members.items()} == {
+        "a": "1.50e3",
+        "é": '[ "é\\n" ]',
+        "z": '{"k": "\\ud83d\\ude00"}',
+    }
+    assert error.field == "bad"
+
+
+def test_more_faults_than_are_told_leave_no_faulty_member() -> None:
+    faulty = ",".join(f'"m{number}":"\\u0000"' for number in range(50))
+    members, faults = read_members(f'{{{faulty},"a":1}}'.encode())
+    assert list(members) == ["a"]
+    assert len(faults) == 21
+    assert (faults[-1].code, faults[-1].pointer) == ("too_many", "")
+
+
+@pytest.mark.parametrize(
+    "body", [b'{"a":"\\ud800","b":NaN}', b'{"a":"\\ud800","b":1,}', b'["\\ud800"]']
+)
+def test_what_is_no_json_object_is_not_split(body: bytes) -> None:
+    with pytest.raises(ApiError):
+        read_members(body)
+
+
 def test_a_body_of_nothing_but_faults_is_answered_briefly() -> None:
-    errors = refusal(parse_object, b'{"a":[' + b",".join([b'"\\u0000"'] * 10_000) + b"]}")
-    assert len(errors) == 20
+    errors = refusal(members_of, b'{"a":[' + b",".join([b'"\\u0000"'] * 10_000) + b"]}")
+    assert len(errors) == 21
     name = b"n" * 100_000
-    (error,) = refusal(parse_object, b'{"' + name + b'":1,"' + name + b'":2}')
+    (error,) = refusal(members_of, b'{"' + name + b'":1,"' + name + b'":2}')
     assert len(error.field) == 100
     assert error.pointer is None
 
 
 def test_a_hundred_levels_are_taken_and_one_more_is_refused() -> None:
-    assert set(parse_object(nested(DEEPEST))) == {"a"}
+    assert set(members_of(nested(DEEPEST))) == {"a"}
     for depth in (DEEPEST + 1, 1_000, 100_000):
-        (error,) = refusal(parse_object, nested(depth))
+        (error,) = refusal(members_of, nested(depth))
         assert error.code == "too_deep"
 
 
 def test_brackets_in_strings_and_beside_one_another_are_not_depth() -> None:
     body = b'{"a":"' + b"[{" * 1000 + b'","b":[' + b",".join([b"[{}]"] * 1000) + b"]}"
-    assert set(parse_object(body)) == {"a", "b"}
+    assert set(members_of(body)) == {"a", "b"}
 
 
 def test_unclosed_deep_nesting_and_quotes_cost_no_more_than_their_length() -> None:
     unclosed = (b'{"a":' + b"[" * 250_000, b'{"a":"' + b'\\"' * 125_000, b'[{"' * 80_000)
     long_name = b'{"' + b"n" * 125_000 + b'":[' + b"1," * 60_000 + b'"\\u0000"]}'
     for body in (*unclosed, long_name):
-        assert refusal(parse_object, body)
+        assert refusal(members_of, body)
 
 
 def test_rows_come_bare_or_under_their_name() -> None:
@@ -174,10 +214,10 @@ def test_rows_come_bare_or_under_their_name() -> None:
 
 def test_a_bad_row_is_left_for_its_own_judgement() -> None:
     rows = rows_of(b'[{"a":1},{"a":1,"a":2},{"b":"\\u0000"},{"c":"\\ud800"},3]').rows
-    assert set(parse_object(rows[0])) == {"a"}
-    (error,) = refusal(lambda row: parse_object(row, pointer="/customers/1"), rows[1])
+    assert set(members_of(rows[0])) == {"a"}
+    _, (error,) = read_members(rows[1], pointer="/customers/1")
     assert error.pointer == "/customers/1/a"
-    codes = [refusal(parse_object, row)[0].code for row in rows[1:]]
+    codes = [refusal(members_of, row)[0].code for row in rows[1:]]
     assert codes == ["duplicate_key", "control_character", "lone_surrogate", "not_an_object"]
 
 
@@ -323,7 +363,12 @@ def expected(body: bytes) -> object:
 @given(broken())
 def test_an_object_is_taken_exactly_when_another_strict_reader_takes_it(body: bytes) -> None:
     wanted = expected(body)
-    members = taken(parse_object, body)
+    members = taken(members_of, body)
+    split = taken(read_members, body)
+    if split is not None:
+        assert bool(split[1]) == (members is None)
+        for name, raw in split[0].items():
+            assert taken(members_of, b"{%b:%b}" % (json.dumps(name).encode(), bytes(raw)))
     if isinstance(wanted, dict):
         assert members is not None
         assert {name: json.loads(bytes(raw)) for name, raw in members.items()} == wanted
@@ -346,5 +391,5 @@ def test_rows_are_split_as_another_reader_splits_them(shape: bytes, inner: bytes
 @settings(max_examples=300, deadline=None)
 @given(st.binary(max_size=60))
 def test_no_bytes_whatever_do_anything_but_parse_or_be_refused(body: bytes) -> None:
-    taken(parse_object, body)
+    taken(members_of, body)
     taken(rows_of, body)

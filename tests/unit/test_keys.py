@@ -86,3 +86,14 @@ def test_a_data_key_never_shows_in_its_repr() -> None:
     data_key, _ = a_keyring().make(PLACE.stream_id)
 
     assert repr(data_key.key) not in repr(data_key)
+
+
+def test_a_secret_opens_for_its_log_and_name_only() -> None:
+    keyring = a_keyring()
+    secret = keyring.make_secret(1, "receipts")
+
+    assert len(keyring.unwrap_secret(1, secret)) == 32
+    with pytest.raises(KeyUnavailable):
+        keyring.unwrap_secret(2, secret)
+    with pytest.raises(KeyUnavailable):
+        keyring.unwrap_secret(1, msgspec.structs.replace(secret, name="other"))

@@ -70,3 +70,12 @@ def test_two_tokens_of_one_place_do_not_show_that_they_are_of_one_place() -> Non
     )
 
     assert first != second
+
+
+def test_the_length_of_a_token_tells_nothing_of_its_place() -> None:
+    tokens = Tokens(Sealer(OLD), 1)
+    lengths = {
+        len(tokens.issue(ACME, generation=1, position=Position(position), chain=bytes(32)))
+        for position in (1, 128, 2**16, 2**32, 2**63 - 1)
+    }
+    assert len(lengths) == 1

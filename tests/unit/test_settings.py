@@ -51,6 +51,7 @@ def test_an_empty_variable_counts_as_not_set() -> None:
         ("CUSTOMERS_PREPARED_STATEMENTS", "maybe"),
         ("CUSTOMERS_STREAM_REPLICAS", "2"),
         ("CUSTOMERS_READ_WAIT", "nan"),
+        ("CUSTOMERS_RATE_LIMIT", "-1"),
         ("CUSTOMERS_LOG_LEVEL", "loud"),
     ],
 )

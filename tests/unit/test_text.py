@@ -232,5 +232,6 @@ def test_keys_fit_an_index_and_hold_no_line_end(text: str) -> None:
     assert len((sort_key(text) or "").encode()) <= 2000
 
 
-def test_an_absent_name_has_no_sort_key() -> None:
-    assert sort_key(None) is None
+@pytest.mark.parametrize("absent", [None, "", " ", "\N{ZERO WIDTH SPACE}"])
+def test_an_absent_name_has_no_sort_key_and_a_blank_one_neither(absent: str | None) -> None:
+    assert sort_key(absent) is None

@@ -1,0 +1,53 @@
+"""How a command that went well is answered."""
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from litestar import Response
+
+from command_side.handler import Action, Written
+from runtime.web.conditions import etag
+from runtime.web.envelope import BASE_PATH, success
+from runtime.web.problems import AnyRequest
+
+_MESSAGES: Final[Mapping[Action, str]] = {
+    "created": "Customer created successfully",
+    "updated": "Customer updated successfully",
+    "deleted": "Customer deleted successfully",
+    "restored": "Customer restored successfully",
+}
+
+
+def answer_written(
+    request: AnyRequest, written: Written, warnings: Sequence[str]
+) -> Response[bytes]:
+    """The answer to a command on one customer."""
+    headers = {"ETag": etag(written.version)}
+    if written.action == "created":
+        headers["Location"] = f"{BASE_PATH}/customers/{written.customer_id}"
+    data = written.document
+    if data is None:
+        data = msgspec.json.encode({"id": written.customer_id})
+    return success(
+        request.scope,
+        data,
+        message=_MESSAGES[written.action],
+        meta=warnings_meta(warnings),
+        headers=headers | about_write(written.token, replayed=written.replayed),
+    )
+
+
+def about_write(token: str | None, *, replayed: bool) -> dict[str, str]:
+    """The headers that every write has, where they have something to say."""
+    headers: dict[str, str] = {}
+    if token is not None:
+        headers["X-Consistency-Token"] = token
+    if replayed:
+        headers["Idempotency-Replayed"] = "true"
+    return headers
+
+
+def warnings_meta(warnings: Sequence[str]) -> dict[str, object]:
+    """What of `meta` says what was ignored."""
+    return {"warnings": list(warnings)} if warnings else {}

@@ -1,0 +1,77 @@
+"""Customers addressed by the client's own id: whoever holds it at the moment the command runs."""
+
+from typing import Final
+
+from msgspec import UNSET
+from msgspec.structs import replace
+
+from command_side.commands import (
+    CreateCustomer,
+    CustomerChanges,
+    DeleteCustomer,
+    Origin,
+    UpdateCustomer,
+)
+from command_side.errors import CustomerNotFound, ExternalIdTaken, TooBusy
+from command_side.handler import ATTEMPTS_MAX, CommandHandler, Moved, Terms, Written
+from events.append import AppendLog
+from events.envelope import CustomerId
+from runtime.field_error import FieldError
+
+_WORDS: Final = "Differs from the external_id in the path; leave it out, or send the same."
+
+
+class ExternalHandler:
+    """Runs commands on the customer that holds an external_id."""
+
+    def __init__(self, event_log: AppendLog, commands: CommandHandler) -> None:
+        self._log = event_log
+        self._commands = commands
+
+    async def put(
+        self, external_id: str, changes: CustomerChanges, origin: Origin, terms: Terms
+    ) -> Written:
+        """Change the holder, or make one. Raises Rejection, LogUnavailable, AlreadyDone.
+
+        Of two that find nobody, one creates and the other changes what that one created.
+        """
+        update = UpdateCustomer(changes=changes)
+        creation = CreateCustomer(changes=replace(changes, external_id=external_id))
+        for _ in range(ATTEMPTS_MAX):
+            holder = await self._find(external_id, origin)
+            try:
+                if holder is None:
+                    return await self._commands.create(creation, origin, terms)
+                return await self._commands.change(holder, update, origin, terms, held=external_id)
+            except (ExternalIdTaken, Moved):
+                # Made, deleted or renamed since it was looked up: look again.
+                continue
+        raise TooBusy
+
+    async def delete(self, external_id: str, origin: Origin, terms: Terms) -> Written:
+        """Delete the holder. Raises Rejection, LogUnavailable, AlreadyDone."""
+        for _ in range(ATTEMPTS_MAX):
+            holder = await self._find(external_id, origin)
+            if holder is None:
+                raise CustomerNotFound("external_id")
+            try:
+                return await self._commands.change(
+                    holder, DeleteCustomer(), origin, terms, held=external_id
+                )
+            except Moved:
+                continue
+        raise TooBusy
+
+    async def _find(self, external_id: str, origin: Origin) -> CustomerId | None:
+        holders = await self._log.find_reservations(origin.workspace_id, [external_id])
+        return holders.get(external_id)
+
+
+def external_id_errors(external_id: str, changes: CustomerChanges) -> tuple[FieldError, ...]:
+    """What is wrong when the body names another external_id than the path, or none with null."""
+    if changes.external_id is UNSET or changes.external_id == external_id:
+        return ()
+    error = FieldError(
+        field="external_id", error=_WORDS, code="other_external_id", pointer="/external_id"
+    )
+    return (error,)

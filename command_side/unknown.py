@@ -1,0 +1,59 @@
+"""Members of a body that nobody asks for: ignored and told, or refused."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Final
+
+from msgspec import Struct
+
+from command_side.customer import FIELDS
+from events.document import CustomerDocument
+from runtime.field_error import FieldError, escape_pointer
+from runtime.web.ignored import shown, tell_first, warn_of_ignored
+from runtime.web.json_faults import fault
+
+
+class Whole(Struct, frozen=True, kw_only=True):
+    """What the members of an object are called, and which of them the service alone sets."""
+
+    member: str
+    members: str
+    server_owned: frozenset[str] = frozenset()
+
+
+CUSTOMER: Final = Whole(
+    member="field of a customer",
+    members="fields of a customer",
+    server_owned=frozenset(CustomerDocument.__struct_fields__) - frozenset(FIELDS),
+)
+BULK_BODY: Final = Whole(member="member of a bulk body", members="members of a bulk body")
+
+
+def unknown_warnings(names: Sequence[str], whole: Whole = CUSTOMER) -> tuple[str, ...]:
+    """What the answer says of members that were ignored."""
+    return tuple(warn_of_ignored(names, partial(_ignored, whole), "members"))
+
+
+def unknown_errors(
+    names: Sequence[str], pointer: str = "", whole: Whole = CUSTOMER
+) -> tuple[FieldError, ...]:
+    """What is wrong with them when the client wants strictness."""
+    refused, more = partial(_refused, whole, pointer), partial(_more_refused, whole, pointer)
+    return tuple(tell_first(names, refused, more))
+
+
+def _ignored(whole: Whole, name: str) -> str:
+    if name in whole.server_owned:
+        return f"{name} is set by the service and was ignored."
+    return f"{shown(name)} is no {whole.member} and was ignored."
+
+
+def _refused(whole: Whole, pointer: str, name: str) -> FieldError:
+    place = f"{pointer}/{escape_pointer(name)}"
+    if name in whole.server_owned:
+        return fault("Set by the service; leave it out.", "read_only", place, name)
+    return fault(f"No {whole.member} has this name.", "unknown_field", place, name)
+
+
+def _more_refused(whole: Whole, pointer: str, rest: int) -> FieldError:
+    return fault(f"{rest} more are no {whole.members}.", "unknown_field", pointer)

@@ -1,0 +1,226 @@
+"""The reads in the API's OpenAPI document: what there is to say of each beside its route."""
+
+from typing import Final
+
+from events.customer import EXTERNAL_ID_MAX
+from events.document_schema import customer_schema, example_customer
+from query_side.freshness import NotShownYet
+from query_side.list_query import MATCHES_MAX
+from query_side.openapi_parameters import PARAMETERS
+from query_side.reads import LostHistory
+from query_side.refusals import api_error_of, customer_erased, customer_not_found
+from query_side.requests import PAGE_MAX, PER_PAGE_DEFAULT, PER_PAGE_MAX
+from runtime.web.openapi_kit import (
+    EXAMPLE_ID,
+    EXAMPLE_PATH,
+    Answer,
+    Description,
+    Failure,
+    Json,
+    Operation,
+    failure,
+    link,
+    object_schema,
+    raised_by,
+    ref,
+    success_example,
+    success_schema,
+)
+from runtime.web.openapi_parameters import (
+    EXTERNAL_PATH,
+    external_id_parameter,
+    malformed_external_id,
+    malformed_id,
+    parameter_refs,
+)
+from runtime.web.openapi_problems import META
+from runtime.web.query_string import ParameterReader
+
+_JANE: Final = example_customer(EXAMPLE_ID)
+_CURSOR: Final = "$response.body#/meta/next_cursor"
+
+
+def _asked(*names: str) -> list[Json]:
+    return parameter_refs(*(f"query.{name}" for name in names))
+
+
+_META: Final[dict[str, Json]] = {
+    "page": {"type": "integer", "minimum": 1},
+    "per_page": {"type": "integer", "minimum": 1, "maximum": PER_PAGE_MAX},
+    "total": {"type": "integer", "minimum": 0, "description": "How many there are."},
+    "total_pages": {"type": "integer", "minimum": 0},
+    "has_next": {"type": "boolean"},
+    "has_prev": {"type": "boolean"},
+}
+_ALSO: Final[dict[str, Json]] = {
+    "page": {"type": ["integer", "null"], "minimum": 1, "description": "Null behind a cursor."},
+    "next_cursor": {
+        "type": ["string", "null"],
+        "description": "Send it as `cursor` to go on; null at the end.",
+    },
+    "total_is_lower_bound": {
+        "type": "boolean",
+        "const": True,
+        "description": f"Only there when a search has more than {MATCHES_MAX:,} matches: no more "
+        "are counted, and `cursor` goes on behind them.",
+    },
+}
+_PAGE_EXAMPLE: Final[Json] = {
+    "page": 1,
+    "per_page": PER_PAGE_DEFAULT,
+    "total": 1,
+    "total_pages": 1,
+    "has_next": False,
+    "has_prev": False,
+}
+_TAG_COUNT: Final = object_schema(
+    {
+        "tag": {"type": "string", "description": "In its most used spelling."},
+        "count": {
+            "type": "integer",
+            "minimum": 1,
+            "description": "How many customers have it now.",
+        },
+    },
+    required=["tag", "count"],
+)
+_TOKEN: Final = ("X-Consistency-Token", "Prefer")
+_UNCHANGED: Final = Answer(
+    description="You have this version already.", headers=("ETag", "Preference-Applied")
+)
+
+
+def _got(links: dict[str, Json]) -> Answer:
+    message = "Customer retrieved successfully"
+    return Answer(
+        description=message,
+        schema=ref("CustomerAnswer"),
+        examples={"reference": success_example(message, _JANE)},
+        headers=("ETag", "Preference-Applied"),
+        links=links,
+    )
+
+
+_OF_ID: Final = {"customer_id": "$response.body#/data/id"}
+
+
+def _read_page() -> None:
+    reader = ParameterReader({"page": ["0"], "per_page": [str(PER_PAGE_MAX + 1)]})
+    reader.number("page", 1, PAGE_MAX)
+    reader.number("per_page", PER_PAGE_DEFAULT, PER_PAGE_MAX)
+    reader.finish()
+
+
+FAILURES: Final[dict[str, Failure]] = {
+    "page_out_of_range": failure(raised_by(_read_page)),
+    "malformed_id": malformed_id(),
+    "malformed_external_id": malformed_external_id(EXTERNAL_ID_MAX),
+    "customer_not_found": failure(customer_not_found("id"), EXAMPLE_PATH),
+    "external_id_not_found": failure(customer_not_found("external_id"), EXTERNAL_PATH),
+    "customer_erased": failure(customer_erased(), EXAMPLE_PATH),
+    "lost_history": failure(api_error_of(LostHistory())),
+    "not_shown_yet": failure(api_error_of(NotShownYet())),
+}
+_TOKEN_FAILURES: Final = ("lost_history", "not_shown_yet")
+
+OPERATIONS: Final[dict[str, Operation]] = {
+    "list_customers": Operation(
+        tag="Lists",
+        description="Newest first; with `search` the best matches first.",
+        parameters=(*_asked(*PARAMETERS), *parameter_refs(*_TOKEN)),
+        answers={
+            200: Answer(
+                description="Customers retrieved successfully",
+                schema=ref("CustomerListAnswer"),
+                examples={
+                    "reference": success_example(
+                        "Customers retrieved successfully",
+                        [_JANE],
+                        _PAGE_EXAMPLE | {"next_cursor": None},
+                    )
+                },
+                headers=("Link", "Preference-Applied"),
+                links={
+                    "next": link("list_customers", "The next page.", {"cursor": _CURSOR}),
+                    "get": link(
+                        "get_customer",
+                        "The first of them.",
+                        {"customer_id": "$response.body#/data/0/id"},
+                    ),
+                },
+            )
+        },
+        failures=("page_out_of_range", *_TOKEN_FAILURES),
+    ),
+    "get_customer": Operation(
+        tag="Customers",
+        description="404 when unknown, deleted or another workspace's.",
+        parameters=(
+            *_asked("consistency"),
+            *parameter_refs("customer_id", "If-None-Match", *_TOKEN),
+        ),
+        answers={
+            200: _got(
+                {
+                    "update": link("update_customer", "Change it.", _OF_ID),
+                    "delete": link("delete_customer", "Delete it.", _OF_ID),
+                }
+            ),
+            304: _UNCHANGED,
+        },
+        failures=("malformed_id", "customer_not_found", "customer_erased", *_TOKEN_FAILURES),
+    ),
+    "get_external_customer": Operation(
+        tag="External ids",
+        description="404 when none has it.",
+        parameters=(
+            *_asked("consistency"),
+            *parameter_refs("external_id", "If-None-Match", *_TOKEN),
+        ),
+        answers={200: _got({}), 304: _UNCHANGED},
+        failures=("malformed_external_id", "external_id_not_found", *_TOKEN_FAILURES),
+    ),
+    "list_tags": Operation(
+        tag="Lists",
+        description="Most used first, then by tag.",
+        parameters=(*_asked("page", "per_page", "consistency"), *parameter_refs(*_TOKEN)),
+        answers={
+            200: Answer(
+                description="Tags retrieved successfully",
+                schema=ref("TagListAnswer"),
+                examples={
+                    "tags": success_example(
+                        "Tags retrieved successfully", [{"tag": "vip", "count": 1}], _PAGE_EXAMPLE
+                    )
+                },
+                headers=("Link", "Preference-Applied"),
+            )
+        },
+        failures=("page_out_of_range", *_TOKEN_FAILURES),
+    ),
+}
+
+DESCRIPTION: Final = Description(
+    operations=OPERATIONS,
+    failures=FAILURES,
+    schemas={
+        "Customer": customer_schema(),
+        "CustomerAnswer": success_schema(ref("Customer"), ref("Meta")),
+        "PageMeta": object_schema(_META | META, required=[*_META, "request_id"]),
+        "ListMeta": object_schema(
+            _META | _ALSO | META, required=[*_META, "next_cursor", "request_id"]
+        ),
+        "CustomerListAnswer": success_schema(
+            {"type": "array", "maxItems": PER_PAGE_MAX, "items": ref("Customer")},
+            ref("ListMeta"),
+        ),
+        "TagCount": _TAG_COUNT,
+        "TagListAnswer": success_schema(
+            {"type": "array", "maxItems": PER_PAGE_MAX, "items": ref("TagCount")}, ref("PageMeta")
+        ),
+    },
+    parameters={
+        "external_id": external_id_parameter(EXTERNAL_ID_MAX),
+        **{f"query.{name}": parameter for name, parameter in PARAMETERS.items()},
+    },
+)

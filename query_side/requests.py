@@ -1,0 +1,193 @@
+"""What a read asks for: its query string and headers, with all that is wrong told at once."""
+
+from collections.abc import Callable
+from typing import Final, NoReturn, TypeVar
+
+import msgspec
+from litestar.types import Scope
+from msgspec import Struct
+
+from events.envelope import WorkspaceId
+from events.token import Token, Tokens
+from query_side.cursors import Cursors
+from query_side.filters import read_filters, read_sort
+from query_side.freshness import Demand
+from query_side.list_query import ListQuery
+from runtime.conditions import Conditions
+from runtime.field_error import FieldError, summary
+from runtime.web.conditions import IF_NONE_MATCH, read_conditions
+from runtime.web.headers import header
+from runtime.web.preferences import wants_strict
+from runtime.web.problems import ApiError
+from runtime.web.query_string import ParameterReader, Parameters, read_parameters
+
+PER_PAGE_DEFAULT: Final = 20
+PER_PAGE_MAX: Final = 100
+# The offset of the last row of the last page is the highest number the database has for it.
+PAGE_MAX: Final = (2**63 - 1) // PER_PAGE_MAX
+CONSISTENCY_HEADER: Final = "X-Consistency-Token"
+
+Id = TypeVar("Id")
+
+
+class ReadRequest(Struct, frozen=True, kw_only=True):
+    """What every read asks for."""
+
+    demand: Demand
+    warnings: list[str]
+    """What is said of parameters that nobody knows."""
+
+
+class OneRequest(ReadRequest, frozen=True, kw_only=True):
+    """What a call for one customer asks for, beside its id."""
+
+    conditions: Conditions
+    errors: tuple[FieldError, ...]
+    """All that is wrong; that there is no such customer is told before."""
+
+    def read_path(self, read: Callable[[], Id]) -> Id:
+        """The id in the path, as `read` finds it; raises ApiError for a malformed one.
+
+        Nobody can be looked for under that, so all else that is wrong is told with it.
+        """
+        try:
+            return read()
+        except ApiError as refused:
+            _refuse(refused.errors + self.errors)
+
+    def check(self) -> None:
+        """Raises ApiError with all that is wrong, if anything is."""
+        if self.errors:
+            _refuse(self.errors)
+
+
+class PageRequest(ReadRequest, frozen=True, kw_only=True):
+    """Which page a call asks for."""
+
+    page: int | None
+    """None: the page is behind a cursor."""
+    per_page: int
+    parameters: Parameters
+    """All that the query string holds, so that links lead to the same list."""
+
+
+class TagsRequest(PageRequest, frozen=True, kw_only=True):
+    """Which tags a call asks for."""
+
+    offset: int
+    """How many tags are in front of the page."""
+
+
+class ListRequest(PageRequest, frozen=True, kw_only=True):
+    """Which part of which list a call asks for."""
+
+    query: ListQuery
+
+
+class RequestReader:
+    """Reads requests; each but `read_one` raises ApiError 400 with all errors at once."""
+
+    def __init__(self, tokens: Tokens, cursors: Cursors) -> None:
+        self._tokens = tokens
+        self._cursors = cursors
+
+    def read_one(self, scope: Scope, workspace_id: WorkspaceId) -> OneRequest:
+        """What a call for one customer asks for; raises nothing that is wrong with it."""
+        conditions, errors = read_conditions(scope, IF_NONE_MATCH)
+        try:
+            asked = self._read_one(scope, workspace_id)
+        except ApiError as refused:
+            asked = ReadRequest(demand=Demand(), warnings=[])
+            errors = refused.errors + errors
+        return OneRequest(
+            demand=asked.demand, warnings=asked.warnings, conditions=conditions, errors=errors
+        )
+
+    def read_tags(self, scope: Scope, workspace_id: WorkspaceId) -> TagsRequest:
+        """What a call for tags asks for."""
+        parameters = read_parameters(scope["query_string"])
+        reader = ParameterReader(parameters)
+        page, per_page, offset = _read_page(reader)
+        demand = self._read_demand(scope, workspace_id, reader)
+        return TagsRequest(
+            demand=demand,
+            warnings=reader.finish(strict=wants_strict(scope)),
+            page=page,
+            per_page=per_page,
+            parameters=parameters,
+            offset=offset,
+        )
+
+    def read_list(self, scope: Scope, workspace_id: WorkspaceId) -> ListRequest:
+        """What a call for customers asks for."""
+        parameters = read_parameters(scope["query_string"])
+        reader = ParameterReader(parameters)
+        _refuse_as_of(reader)
+        page, per_page, offset = _read_page(reader)
+        filters = read_filters(workspace_id, reader)
+        sort = read_sort(reader, is_search=filters.search is not None)
+        query = ListQuery(filters=filters, sort=sort, offset=offset, limit=per_page)
+        after = self._read_cursor(workspace_id, query, reader)
+        demand = self._read_demand(scope, workspace_id, reader)
+        return ListRequest(
+            demand=demand,
+            warnings=reader.finish(strict=wants_strict(scope)),
+            page=page if after is None else None,
+            per_page=per_page,
+            parameters=parameters,
+            query=msgspec.structs.replace(query, after=after),
+        )
+
+    def _read_one(self, scope: Scope, workspace_id: WorkspaceId) -> ReadRequest:
+        reader = ParameterReader(read_parameters(scope["query_string"]))
+        _refuse_as_of(reader)
+        demand = self._read_demand(scope, workspace_id, reader)
+        return ReadRequest(demand=demand, warnings=reader.finish(strict=wants_strict(scope)))
+
+    def _read_cursor(
+        self, workspace_id: WorkspaceId, query: ListQuery, reader: ParameterReader
+    ) -> tuple[str | None, ...] | None:
+        """The place where the list goes on; None for a list that begins."""
+        text = reader.one("cursor")
+        if text is None:
+            return None
+        if reader.one("page") is not None:
+            words = "page and cursor exclude each other: a cursor knows where the list goes on."
+            reader.refuse("page", words, "excluded")
+        cursor = self._cursors.read(workspace_id, text)
+        if cursor is None:
+            words = "cursor must be a meta.next_cursor of this workspace, sent as it was given."
+            reader.refuse("cursor", words, "invalid_cursor")
+        elif cursor.fingerprint != query.fingerprint():
+            words = "cursor belongs to a list with other filters, another search or another sort."
+            reader.refuse("cursor", words, "other_query")
+        return None if cursor is None else cursor.place
+
+    def _read_demand(
+        self, scope: Scope, workspace_id: WorkspaceId, reader: ParameterReader
+    ) -> Demand:
+        token: Token | None = None
+        given = header(scope, CONSISTENCY_HEADER.lower().encode())
+        if given is not None:
+            token = self._tokens.read(workspace_id, given.decode("latin-1"))
+            if token is None:
+                words = f"{CONSISTENCY_HEADER} must be one that a write of this workspace answered."
+                reader.refuse(CONSISTENCY_HEADER, words, "invalid_token")
+        return Demand(eventual=reader.eventual(), token=token)
+
+
+def _read_page(reader: ParameterReader) -> tuple[int, int, int]:
+    """Which page, how many on it, and how many in front of it."""
+    page = reader.number("page", 1, PAGE_MAX)
+    per_page = reader.number("per_page", PER_PAGE_DEFAULT, PER_PAGE_MAX)
+    return page, per_page, (page - 1) * per_page
+
+
+def _refuse(errors: tuple[FieldError, ...]) -> NoReturn:
+    raise ApiError(400, summary(errors), errors=errors) from None
+
+
+def _refuse_as_of(reader: ParameterReader) -> None:
+    if reader.one("as_of") is not None:
+        # To ignore it would answer with what is now.
+        reader.refuse("as_of", "as_of is not supported by this version.", "not_supported")

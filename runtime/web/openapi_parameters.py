@@ -1,0 +1,129 @@
+"""The headers and ids that requests of both sides carry, in the API's OpenAPI document."""
+
+from typing import Final, cast
+
+from litestar.types import Scope
+
+from runtime.web.context import LONGEST
+from runtime.web.envelope import BASE_PATH
+from runtime.web.headers import REQUEST_ID_MAX
+from runtime.web.openapi_kit import EXAMPLE_ID, NO_CONTROL, Failure, Json, failure, raised_by
+from runtime.web.paths import read_customer_id, read_external_id
+
+_EXTERNAL_ID: Final = "cust-001"
+EXTERNAL_PATH: Final = f"{BASE_PATH}/customers/external/{_EXTERNAL_ID}"
+_ETAG: Final = r'(W/)?"[!#-~]*"'
+_ETAGS: Final = rf"^(\*|(,[ \t,]*)?{_ETAG}([ \t]*,[ \t,]*{_ETAG})*([ \t,]*,)?)$"
+
+
+def _header(name: str, description: str, **schema: object) -> Json:
+    return {
+        "name": name,
+        "in": "header",
+        "description": description,
+        "schema": {"type": "string", **schema},
+    }
+
+
+PARAMETERS: Final[dict[str, Json]] = {
+    "customer_id": {
+        "name": "customer_id",
+        "in": "path",
+        "required": True,
+        "description": "The id of the customer.",
+        "schema": {"type": "string", "format": "uuid", "examples": [EXAMPLE_ID]},
+    },
+    "X-Request-Id": _header(
+        "X-Request-Id",
+        f"Your id of this request, up to {REQUEST_ID_MAX} letters, digits and `._:-`. It comes "
+        "back in the answer; a malformed one is replaced by a new one.",
+        examples=["order-4711"],
+    ),
+    "traceparent": _header(
+        "traceparent",
+        "W3C Trace Context; kept with what the request changes. A malformed one is ignored.",
+        examples=["00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"],
+    ),
+    "X-Actor": _header(
+        "X-Actor",
+        f"Who makes the change, at most {LONGEST} characters; kept in the customer's history.",
+        examples=["clerk@example.com"],
+        maxLength=LONGEST,
+        pattern=NO_CONTROL,
+    ),
+    "X-Reason": _header(
+        "X-Reason",
+        f"Why the change is made, at most {LONGEST} characters; kept in the customer's history.",
+        examples=["asked for on the phone"],
+        maxLength=LONGEST,
+        pattern=NO_CONTROL,
+    ),
+    "Prefer": _header(
+        "Prefer",
+        "`handling=strict` (RFC 7240) refuses members and parameters that nobody knows. Without "
+        "it they are ignored and named in `meta.warnings`.",
+        examples=["handling=lenient"],
+    ),
+    "If-Match": _header(
+        "If-Match",
+        "Do it only if the customer is in this version: the ETag of an earlier answer. "
+        "Otherwise 412.",
+        examples=['"1"'],
+        pattern=_ETAGS,
+    ),
+    "If-None-Match": _header(
+        "If-None-Match",
+        "An ETag that you have already: if it is still the current one, the answer is 304.",
+        examples=['"1"'],
+        pattern=_ETAGS,
+    ),
+    "If-None-Match-Document": _header(
+        "If-None-Match", "The ETag of the document that you have: if it is the same, 304."
+    ),
+    "If-None-Match-Write": _header(
+        "If-None-Match",
+        "`*` does it only if there is no such customer yet. Otherwise 412.",
+        examples=["*"],
+        pattern=_ETAGS,
+    ),
+    "X-Consistency-Token": _header(
+        "X-Consistency-Token",
+        "A token that a write has answered: the read shows that write, or is 503. It is opaque, "
+        "and belongs to its workspace.",
+        format="consistency-token",
+    ),
+}
+
+
+def external_id_parameter(length_max: int) -> Json:
+    """The external_id in a path."""
+    return {
+        "name": "external_id",
+        "in": "path",
+        "required": True,
+        "description": "Your own id of the customer, percent-encoded; a slash as `%2F`.",
+        "schema": {
+            "type": "string",
+            "pattern": NO_CONTROL,
+            "minLength": 1,
+            "maxLength": length_max,
+        },
+        "example": _EXTERNAL_ID,
+    }
+
+
+def malformed_id() -> Failure:
+    """400: what stands in the path is no id."""
+    return failure(raised_by(lambda: read_customer_id("4711")), f"{BASE_PATH}/customers/4711")
+
+
+def malformed_external_id(length_max: int) -> Failure:
+    """400: what stands in the path is no external_id."""
+    path = f"{BASE_PATH}/customers/external/%00"
+    scope = cast(Scope, {"raw_path": path.encode("ascii")})
+    return failure(raised_by(lambda: read_external_id(scope, length_max)), path)
+
+
+def parameter_refs(*names: str) -> list[Json]:
+    """Parameters of an operation, by their names among the document's components."""
+    return [{"$ref": f"#/components/parameters/{name}"} for name in names]

@@ -1,0 +1,45 @@
+"""Prefer (RFC 7240): how strictly a client wants to be read."""
+
+import re
+from typing import Final
+
+from litestar.types import Scope
+
+from runtime.web.headers import header
+
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED: Final = rb'"(?:[^"\\]|\\.)*"'
+_WORD: Final = rb"(?:%b|%b)" % (_TOKEN, _QUOTED)
+_PREFERENCE: Final = re.compile(
+    rb"[ \t]*(%b)(?:[ \t]*=[ \t]*(%b)?)?[ \t]*(?:;.*)?" % (_TOKEN, _WORD), re.DOTALL
+)
+# A comma in quotes parts nothing. Possessive: a quote without its end costs no more than another.
+_ELEMENT: Final = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+"?)++', re.DOTALL)
+_STRICT: Final = "strict"
+_APPLIED: Final = "preference_applied"
+
+
+def wants_strict(scope: Scope) -> bool:
+    """Whether what is not known is refused instead of ignored: `Prefer: handling=strict`.
+
+    The answer then says that the preference was heeded.
+    """
+    is_strict = _handling(header(scope, b"prefer") or b"") == _STRICT
+    if is_strict:
+        scope["state"][_APPLIED] = "handling=strict"
+    return is_strict
+
+
+def preference_applied(scope: Scope) -> str | None:
+    """What the answer says in Preference-Applied; None when no preference was heeded."""
+    applied = scope["state"].get(_APPLIED)
+    return applied if isinstance(applied, str) else None
+
+
+def _handling(prefer: bytes) -> str | None:
+    """The value of the first `handling`: only that one counts, and what is malformed does not."""
+    for element in _ELEMENT.findall(prefer):
+        match = _PREFERENCE.fullmatch(element)
+        if match is not None and match[1].lower() == b"handling":
+            return (match[2] or b"").strip(b'"').decode("latin-1").lower()
+    return None

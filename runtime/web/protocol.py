@@ -1,0 +1,144 @@
+"""The server's HTTP/1.1 as we want it: refusals in our shape, and no way to get stuck."""
+
+import re
+from typing import Final
+
+import httptools
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+
+from runtime.ids import new_id
+from runtime.web.problems import ApiError
+
+HEAD_LIMIT: Final = 64 * 1024
+_UNREADABLE: Final = (
+    "This is no HTTP request that can be read. Percent-encode every character beyond ASCII "
+    "in the address, and send a method, header and length that HTTP knows."
+)
+_HEAD_TOO_LONG: Final = (
+    f"The address and the headers are too long: at most {HEAD_LIMIT} bytes together."
+)
+_UPGRADING: Final = (b"upgrade", b"http2-settings")
+# The parser takes a fixed list of methods and no other that the grammar of HTTP allows.
+_METHOD: Final = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]{1,40}(?= [/*])")
+# One that the parser takes and no route has.
+_STAND_IN: Final = b"UNLINK"
+
+
+class _HeadTooLongError(Exception):
+    pass
+
+
+class Protocol(HttpToolsProtocol):
+    """One connection."""
+
+    _begun = 0
+    _in_head = False
+    _head_size = 0
+    _in_message = False
+    _method: str | None = None
+
+    def data_received(self, data: bytes) -> None:
+        """Read on; what cannot be read is told, and ends the connection."""
+        self._unset_keepalive_if_required()
+        begun = self._begun if self._in_head else None
+        try:
+            rest = self._feed(data)
+            while rest:
+                rest = self._feed(rest)
+        except httptools.HttpParserError as error:
+            is_long = isinstance(error.__context__, _HeadTooLongError)
+            self._refuse(_HEAD_TOO_LONG if is_long else _UNREADABLE)
+            return
+        if self._in_head and self._begun == begun:
+            # A header without an end is nowhere else but in the parser's memory.
+            self._head_size += len(data)
+            if self._head_size > HEAD_LIMIT:
+                self._refuse(_HEAD_TOO_LONG)
+
+    def on_message_begin(self) -> None:
+        """A request begins."""
+        self._begun += 1
+        self._in_message = True
+        self._in_head = True
+        self._head_size = 0
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """The address and all headers are there."""
+        self._in_head = False
+        size = sum(len(name) + len(value) for name, value in self.headers)
+        if len(self.url) + size > HEAD_LIMIT:
+            raise _HeadTooLongError
+        super().on_headers_complete()
+        if self._method is not None:
+            self.scope["method"], self._method = self._method, None
+
+    def on_message_complete(self) -> None:
+        """The request is there whole."""
+        self._in_message = False
+        super().on_message_complete()
+
+    def _should_upgrade(self) -> bool:
+        # Keeps the app from being called: the request is begun anew without its wish.
+        return True
+
+    def _feed(self, data: bytes) -> bytes:
+        """Give the parser something; what is left is to be given to it anew."""
+        begun, is_fresh = self._begun, not self._in_message
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserUpgrade as upgrade:
+            return self._begin_anew() + data[upgrade.args[0] :]
+        except httptools.HttpParserInvalidMethodError:
+            method = _METHOD.match(data)
+            if method is None or not is_fresh or self._begun > begun + 1 or self.url:
+                raise
+            # Whatever it may mean elsewhere, it is told what can be done at its path.
+            self._method = method[0].decode("ascii")
+            self._in_message = False
+            self.parser = httptools.HttpRequestParser(self)
+            return _STAND_IN + data[method.end() :]
+        return b""
+
+    def _begin_anew(self) -> bytes:
+        """The head of a request that asks for another protocol, without this wish.
+
+        Some clients ask so with each first request. The parser has stopped for good behind the
+        head, and has not read the body.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            raise httptools.HttpParserInvalidMethodError
+        lines = [b"%b %b HTTP/%b" % (method, self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                tokens = [token.strip() for token in value.split(b",")]
+                kept = b", ".join(t for t in tokens if t.lower() not in _UPGRADING)
+                lines.append(b"connection: %b" % kept)
+            elif name not in _UPGRADING:
+                lines.append(b"%b: %b" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        return b"\r\n".join([*lines, b"", b""])
+
+    def _refuse(self, words: str) -> None:
+        if self._owes_an_answer():
+            # It is sent first, and alone: this refusal would be taken for it.
+            self.cycle.keep_alive = False
+            return
+        number = str(new_id())
+        body = ApiError(400, words).body(number)
+        head = (
+            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {number}\r\n"
+            "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
+            "Connection: close\r\n\r\n"
+        )
+        self.transport.write(head.encode() + body)
+        self.transport.close()
+
+    def _owes_an_answer(self) -> bool:
+        """Whether a request that came whole is still being worked on."""
+        cycle = self.cycle
+        if cycle is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is at first
+            return False
+        return not (cycle.more_body or cycle.response_complete)

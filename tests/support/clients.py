@@ -1,0 +1,43 @@
+"""Fixtures: an API of one workspace, a second process beside it, and reads of what a log holds.
+
+A conftest imports those that its tests share.
+"""
+
+from collections.abc import AsyncGenerator
+
+import httpx
+import pytest
+
+from events.keys import Keyring
+from runtime.settings import Settings
+from tests.support.api import make_key, running_api, with_key
+from tests.support.customers import Customers, making_customers
+from tests.support.querying import reading
+
+
+@pytest.fixture
+async def api(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
+    """An API that takes writes of one workspace."""
+    async with running_api(settings, "command") as client:
+        yield with_key(client, make_key(settings))
+
+
+@pytest.fixture
+async def other_process(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
+    """A second API on the same log, as another process would be."""
+    async with running_api(settings, "command") as client:
+        yield with_key(client, make_key(settings))
+
+
+@pytest.fixture
+async def customers(settings: Settings, keyring: Keyring) -> AsyncGenerator[Customers]:
+    """Makes customers that reads show at once."""
+    async with making_customers(settings, keyring) as customers_:
+        yield customers_
+
+
+@pytest.fixture
+async def reader(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
+    """A client of the query side, with a key of acme and below the base path."""
+    async with reading(settings) as reading_:
+        yield reading_.client
