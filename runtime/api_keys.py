@@ -59,7 +59,7 @@ class ApiKey(Struct, frozen=True):
     expires_at: datetime | None
     revoked_at: datetime | None
     rotated_from: UUID | None
-    state: str  # live, expired or revoked, by the clock of the database
+    state: str  # valid, expired or revoked, by the clock of the database
 
 
 class Workspace(Struct, frozen=True):
@@ -67,14 +67,14 @@ class Workspace(Struct, frozen=True):
 
     workspace_id: str
     created_at: datetime
-    live_keys: int
+    valid_keys: int
 
 
 _COLUMNS = """
 SELECT key_id, workspace_id, test, name, scopes, hint, created_at, expires_at, revoked_at,
        rotated_from,
        CASE WHEN revoked_at IS NOT NULL THEN 'revoked'
-            WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'live' END
+            WHEN expires_at <= clock_timestamp() THEN 'expired' ELSE 'valid' END
 FROM control.api_keys
 """
 _LIST = _COLUMNS + (
@@ -271,7 +271,7 @@ def _locked(connection: psycopg.Connection[TupleRow], key_id: UUID) -> ApiKey:
 
 def _usable(connection: psycopg.Connection[TupleRow], key_id: UUID) -> ApiKey:
     key = _locked(connection, key_id)
-    if key.state != "live":
+    if key.state != "valid":
         raise Failure(
             f"The key {key_id} is {key.state}; it cannot be changed any more.",
             try_next=f"customers keys create --workspace {key.workspace_id}",

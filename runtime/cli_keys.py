@@ -42,13 +42,14 @@ def workspaces() -> None:
     """Workspaces: one tenant each, with a sandbox beside its live data."""
 
 
-@keys.command()
+@keys.command(epilog="Example: customers keys create --workspace acme --scope customers:read")
 @option("--workspace", required=True, help="Whose key; made when it is new.")
 @option(
     "--scope",
     "scopes",
     multiple=True,
-    help=f"What the key may do: {', '.join(KNOWN_SCOPES)}. May be repeated; none = everything.",
+    help=f"What the key may do: {', '.join(KNOWN_SCOPES)} (no call needs the last one yet). "
+    "May be repeated; none = everything.",
 )
 @option("--test", is_flag=True, help="A key for the sandbox of the workspace.")
 @option("--expires", help="When it ends: 90d, 12h, or a date like 2027-01-01 (UTC).")
@@ -71,7 +72,7 @@ def create(
     _show_new(new)
 
 
-@keys.command("list")
+@keys.command("list", epilog="Example: customers keys list --workspace acme")
 @option("--workspace", help="Only the keys of this workspace.")
 @_JSON
 def list_(workspace: str | None, as_json: bool) -> None:
@@ -92,11 +93,11 @@ def list_(workspace: str | None, as_json: bool) -> None:
         click.echo(f"    {space} · {key.name} · {_words(key.scopes)} · ends {_day(key.expires_at)}")
 
 
-@keys.command()
+@keys.command(epilog="Example: customers keys scopes KEY_ID --add customers:write")
 @argument("key_id")
-@option("--set", "only", multiple=True, help="Exactly these scopes.")
-@option("--add", multiple=True, help="One more scope.")
-@option("--remove", multiple=True, help="One scope less.")
+@option("--set", "only", multiple=True, help="Exactly this scope; may be repeated.")
+@option("--add", multiple=True, help="Add this scope; may be repeated.")
+@option("--remove", multiple=True, help="Take this scope away; may be repeated.")
 @option("--full-access", is_flag=True, help="No restriction at all.")
 def scopes(
     key_id: str,
@@ -115,7 +116,7 @@ def scopes(
     click.echo(_words(result))
 
 
-@keys.command()
+@keys.command(epilog="Example: customers keys rotate KEY_ID --overlap 7d")
 @argument("key_id")
 @option("--overlap", default="24h", show_default=True, help="How long both are valid.")
 def rotate(key_id: str, overlap: str) -> None:
@@ -128,7 +129,7 @@ def rotate(key_id: str, overlap: str) -> None:
     _say(f"The old key {key_id} is valid for {overlap} more.")
 
 
-@keys.command()
+@keys.command(epilog="Example: customers keys revoke KEY_ID")
 @argument("key_id")
 def revoke(key_id: str) -> None:
     """End a key for good, at once."""
@@ -138,25 +139,25 @@ def revoke(key_id: str) -> None:
     click.echo(f"revoked {key_id}" if ended else f"{key_id} had been revoked before")
 
 
-@keys.command()
+@keys.command(epilog="Example: customers keys master")
 def master() -> None:
     """Print a new entry for CUSTOMERS_MASTER_KEYS; put it first, and keep the others behind it."""
     key_id = f"{datetime.now(UTC):%Y%m%d}-{secrets.token_hex(2)}"
     click.echo(f"{key_id}:{base64.b64encode(secrets.token_bytes(32)).decode()}")
 
 
-@workspaces.command("list")
+@workspaces.command("list", epilog="Example: customers workspaces list --json")
 @_JSON
 def list_workspaces(as_json: bool) -> None:
-    """Show every workspace and how many of its keys are live."""
+    """Show every workspace and how many valid keys it has."""
     with _database() as (connection, _):
         found = api_keys.list_workspaces(connection)
     if as_json:
         _print_json(found)
         return
-    table = Table("workspace", "since", "live keys")
+    table = Table("workspace", "since", "valid keys")
     for workspace in found:
-        table.add_row(workspace.workspace_id, _day(workspace.created_at), str(workspace.live_keys))
+        table.add_row(workspace.workspace_id, _day(workspace.created_at), str(workspace.valid_keys))
     Console().print(table)
 
 

@@ -112,13 +112,13 @@ def test_what_cannot_name_a_workspace_is_refused(
         owner.execute("INSERT INTO control.workspaces VALUES (%s)", [workspace])
 
 
-def test_a_workspace_is_made_once_and_counts_its_live_keys(owner: Connection[TupleRow]) -> None:
+def test_a_workspace_is_made_once_and_counts_its_valid_keys(owner: Connection[TupleRow]) -> None:
     for _ in range(2):
         api_keys.create_key(owner, workspace="acme")
     ended = api_keys.issue_key(owner, workspace="acme", test=True)
     api_keys.revoke_key(owner, ended.key_id)
     api_keys.create_key(owner, workspace="z" * 48)
-    found = [(each.workspace_id, each.live_keys) for each in api_keys.list_workspaces(owner)]
+    found = [(each.workspace_id, each.valid_keys) for each in api_keys.list_workspaces(owner)]
     assert found == [("acme", 2), ("z" * 48, 1)]
     assert len(api_keys.list_keys(owner, "acme")) == 3
 
