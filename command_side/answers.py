@@ -9,6 +9,7 @@ from litestar import Response
 from command_side.handler import Action, Written
 from runtime.web.conditions import etag
 from runtime.web.envelope import BASE_PATH, success
+from runtime.web.preferences import note_handling
 from runtime.web.problems import AnyRequest
 
 _MESSAGES: Final[Mapping[Action, str]] = {
@@ -26,6 +27,8 @@ def answer_written(
     headers = {"ETag": etag(written.version)}
     if written.action == "created":
         headers["Location"] = f"{BASE_PATH}/customers/{written.customer_id}"
+    if written.replayed:
+        note_handling(request.scope, is_strict=written.is_strict)
     data = written.document
     if data is None:
         data = msgspec.json.encode({"id": written.customer_id})

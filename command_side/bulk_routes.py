@@ -15,6 +15,7 @@ from command_side.bulk_rows import read_bulk
 from command_side.idempotency import Claim, Idempotency
 from command_side.routes import WRITE
 from runtime.web.envelope import BASE_PATH, success
+from runtime.web.preferences import note_handling
 from runtime.web.problems import AnyRequest
 
 
@@ -43,6 +44,7 @@ async def bulk_upsert_customers(
         return await bulk.recall(kept, asked.read_again, asked.origin)
 
     done = await once.run(asked.keyed, upsert, recall)
+    note_handling(request.scope, is_strict=done.is_strict)
     total = len(done.results)
     return success(
         request.scope,

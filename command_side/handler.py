@@ -80,6 +80,8 @@ class Terms(Struct, frozen=True, kw_only=True):
     conditions: Conditions = Conditions()
     claim: Claim | None = None
     """The Idempotency-Key under which a receipt is kept."""
+    is_strict: bool = False
+    """Whether what nobody knows was refused; kept in the receipt."""
 
     def require(self, version: int | None) -> None:
         """Raises VersionMismatch unless the command is meant for this version of its customer."""
@@ -99,6 +101,8 @@ class Written(Struct, frozen=True, kw_only=True):
     """The consistency token of its newest event."""
     replayed: bool = False
     """Whether it was done before, by a request with the same Idempotency-Key."""
+    is_strict: bool = False
+    """Whether what nobody knows was refused when it was done before."""
 
 
 class KeptEvent(Struct, frozen=True, kw_only=True):
@@ -113,6 +117,7 @@ class _Kept(Struct, frozen=True, kw_only=True):
 
     event: KeptEvent
     action: Action
+    is_strict: bool
 
 
 class Moved(Exception):
@@ -165,7 +170,8 @@ class CommandHandler:
         if event.erased:
             raise CustomerGone
         customer = Draft(self._means.keyring, origin).add_known(event)
-        return self._written(customer, customer.place, kept.action, origin, replayed=True)
+        written = self._written(customer, customer.place, kept.action, origin)
+        return msgspec.structs.replace(written, replayed=True, is_strict=kept.is_strict)
 
     async def _load(
         self, draft: Draft, customer_id: CustomerId, origin: Origin, held: str | None
@@ -194,7 +200,8 @@ class CommandHandler:
         receipt = None
         if terms.claim is not None:
             event = KeptEvent(id=customer.customer_id, version=customer.version)
-            receipt = terms.claim.receipt(_Kept(event=event, action=action))
+            kept = _Kept(event=event, action=action, is_strict=terms.is_strict)
+            receipt = terms.claim.receipt(kept)
         place = customer.place
         if events or receipt is not None:
             appended = accepted(await self._means.appender.append(draft.group(receipt)))
@@ -204,13 +211,7 @@ class CommandHandler:
         return self._written(customer, place, action, origin)
 
     def _written(
-        self,
-        customer: DraftCustomer,
-        place: LogPlace | None,
-        action: Action,
-        origin: Origin,
-        *,
-        replayed: bool = False,
+        self, customer: DraftCustomer, place: LogPlace | None, action: Action, origin: Origin
     ) -> Written:
         assert place is not None, "it is in the log by now"  # noqa: S101 - a type guard
         data = customer.state.data if isinstance(customer.state, Live) else None
@@ -220,7 +221,6 @@ class CommandHandler:
             action=action,
             document=None if data is None else render(customer, data),
             token=self._means.token(origin, place),
-            replayed=replayed,
         )
 
 

@@ -214,10 +214,14 @@ OPERATIONS: Final[dict[str, Operation]] = {
         tag="Lists",
         description="Rows are decided in order by `external_id`: unknown is created, known is "
         "updated like PUT, nothing changed is `unchanged`. A bad row fails alone, and the answer "
-        "is 200 all the same. All changes are written together or not at all.",
+        "is 200 all the same. What the good rows change is written in one transaction.",
         parameters=(
-            _flag("atomic", "All or nothing: any row that fails makes the whole call 400."),
-            _flag("dry_run", "The same answer, and nothing is written."),
+            _flag("atomic", "One bad row refuses the whole call with 400."),
+            _flag(
+                "dry_run",
+                "The same answer, and nothing is written: the `id` of a row that would be created "
+                "is made up.",
+            ),
             *parameter_refs(*_HISTORY),
         ),
         body=Body(

@@ -22,15 +22,15 @@ from runtime.web.openapi_kit import (
     NO_FORBIDDEN,
     Json,
     described,
-    not_blank,
     object_schema,
     ref,
     success_schema,
+    trimmed_pattern,
 )
 
 _BLANK: Final = "^ *$"
 _PHONE: Final = f"^({PHONE.pattern}| *)$"
-_TAG: Final = not_blank(without=",")
+_TAG: Final = trimmed_pattern(TAG_MAX, without=",")
 
 
 def _text(length_max: int, description: str, **more: object) -> Json:
@@ -74,9 +74,10 @@ _FIELDS: Final[dict[str, Json]] = {
     "tags": {
         "type": ["array", "null"],
         "maxItems": TAGS_MAX,
-        "items": {"type": "string", "minLength": 1, "maxLength": TAG_MAX, "pattern": _TAG},
-        "description": "Trimmed; of those that differ in case only, the first is kept. A comma "
-        "is refused: it separates in the filter. Always replaced as a whole.",
+        "items": {"type": "string", "pattern": _TAG},
+        "description": f"1 to {TAG_MAX} characters each, once trimmed; of those that differ in case "
+        "only, the first is kept. A comma is refused: it separates in the filter. Always replaced "
+        "as a whole.",
     },
     "custom_fields": {
         "anyOf": [ref("CustomFields"), {"type": "null"}],

@@ -6,7 +6,6 @@ faults are collected here, and raised by `check` when the customer is known.
 
 from collections.abc import Callable, Sequence
 from typing import TypeVar
-from urllib.parse import unquote_to_bytes
 
 from litestar.types import Scope
 from msgspec import Raw, Struct
@@ -25,10 +24,10 @@ from runtime.field_error import FieldError
 from runtime.web.authentication import principal_of
 from runtime.web.conditions import IF_MATCH, IF_NONE_MATCH, read_conditions
 from runtime.web.context import read_context
-from runtime.web.headers import raw_path
 from runtime.web.idempotency_key import read_idempotency_key
 from runtime.web.json_body import OBJECT_LIMIT, check_type, read_bytes
-from runtime.web.preferences import wants_strict
+from runtime.web.paths import one_spelling
+from runtime.web.preferences import heed_handling
 from runtime.web.problems import AnyRequest, ApiError
 from runtime.web.query_string import ParameterReader, read_parameters
 from runtime.web.strict_json import read_members
@@ -59,6 +58,8 @@ class WriteRequest(Struct, frozen=True, kw_only=True):
 
     origin: Origin
     keyed: KeyedRequest | None
+    is_strict: bool
+    """Whether what is not known is refused."""
     conditions: Conditions
     changes: CustomerChanges
     """Without the members that have an error."""
@@ -71,7 +72,9 @@ class WriteRequest(Struct, frozen=True, kw_only=True):
 
     def terms(self, claim: Claim | None) -> Terms:
         """The terms on which the command of this request runs."""
-        return Terms(check=self.check, conditions=self.conditions, claim=claim)
+        return Terms(
+            check=self.check, conditions=self.conditions, claim=claim, is_strict=self.is_strict
+        )
 
     def read_path(self, read: Callable[[], Id]) -> Id:
         """The id in the path, as `read` finds it.
@@ -114,6 +117,7 @@ async def read_write(
     return WriteRequest(
         origin=incoming.origin,
         keyed=incoming.keyed,
+        is_strict=incoming.is_strict,
         conditions=conditions,
         changes=reading.changes,
         unreadable=unreadable,
@@ -134,7 +138,7 @@ async def read_incoming(
     if isinstance(key, FieldError):
         errors.append(key)
         key = None
-    is_strict = wants_strict(scope)
+    is_strict = heed_handling(scope)
     body, unreadable = await _read_body(request, limit, is_wanted=has_body, is_keyed=bool(key))
     wished: frozenset[str] = frozenset()
     warnings: tuple[str, ...] = ()
@@ -204,8 +208,7 @@ def _keyed(
         workspace_id=workspace_id,
         key=key,
         method=request.method.encode("latin-1"),
-        # However it is percent-encoded, it is the same address.
-        path=unquote_to_bytes(raw_path(request.scope)),
+        path=one_spelling(request.scope),
         query=request.scope["query_string"],
         body=body,
     )

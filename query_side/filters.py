@@ -53,7 +53,7 @@ def read_sort(reader: ParameterReader, *, is_search: bool) -> tuple[str, ...]:
 
 def _read_exact(reader: ParameterReader, name: str) -> str | None:
     text = reader.one(name)
-    if text is not None and not text.strip():
+    if text is not None and not (text.strip() or (text and name == "external_id")):
         # Nobody is listed who was not asked for, because a value went missing on the way.
         words = f"{name} is blank; leave it out to filter by something else only."
         reader.refuse(name, words, "blank")

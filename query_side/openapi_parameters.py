@@ -5,7 +5,7 @@ from typing import Final
 from query_side.filters import SEARCH_MAX, SEARCH_WORDS_MAX
 from query_side.list_query import MATCHES_MAX, SORT_KEYS
 from query_side.requests import PAGE_MAX, PER_PAGE_DEFAULT, PER_PAGE_MAX
-from runtime.web.openapi_kit import NO_CONTROL, Json, not_blank
+from runtime.web.openapi_kit import NO_CONTROL, NOT_BLANK, Json
 from runtime.web.query_string import VALUES_MAX
 
 _SORT_KEY: Final = f"-?({'|'.join(SORT_KEYS)})"
@@ -76,9 +76,9 @@ PARAMETERS: Final[dict[str, Json]] = {
         f"{VALUES_MAX} tags, in any case.",
     ),
     "tags_none": _tags("tags_none", "None of these tags."),
-    "email": _text("email", "Exactly this email, in any case.", pattern=not_blank()),
-    "phone": _text("phone", "Exactly this phone.", pattern=not_blank()),
-    "external_id": _text("external_id", "Exactly this external_id.", pattern=not_blank()),
+    "email": _text("email", "Exactly this email, in any case.", pattern=NOT_BLANK),
+    "phone": _text("phone", "Exactly this phone.", pattern=NOT_BLANK),
+    "external_id": _text("external_id", "Exactly this external_id.", minLength=1),
     "created_after": _moment("created_after", "Created after this moment (RFC 3339)."),
     "updated_after": _moment("updated_after", "Last changed after this moment (RFC 3339)."),
     "consistency": _parameter(

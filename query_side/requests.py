@@ -17,7 +17,7 @@ from runtime.conditions import Conditions
 from runtime.field_error import FieldError, summary
 from runtime.web.conditions import IF_NONE_MATCH, read_conditions
 from runtime.web.headers import header
-from runtime.web.preferences import wants_strict
+from runtime.web.preferences import heed_handling
 from runtime.web.problems import ApiError
 from runtime.web.query_string import ParameterReader, Parameters, read_parameters
 
@@ -111,7 +111,7 @@ class RequestReader:
         demand = self._read_demand(scope, workspace_id, reader)
         return TagsRequest(
             demand=demand,
-            warnings=reader.finish(strict=wants_strict(scope)),
+            warnings=reader.finish(strict=heed_handling(scope)),
             page=page,
             per_page=per_page,
             parameters=parameters,
@@ -131,7 +131,7 @@ class RequestReader:
         demand = self._read_demand(scope, workspace_id, reader)
         return ListRequest(
             demand=demand,
-            warnings=reader.finish(strict=wants_strict(scope)),
+            warnings=reader.finish(strict=heed_handling(scope)),
             page=page if after is None else None,
             per_page=per_page,
             parameters=parameters,
@@ -142,7 +142,7 @@ class RequestReader:
         reader = ParameterReader(read_parameters(scope["query_string"]))
         _refuse_as_of(reader)
         demand = self._read_demand(scope, workspace_id, reader)
-        return ReadRequest(demand=demand, warnings=reader.finish(strict=wants_strict(scope)))
+        return ReadRequest(demand=demand, warnings=reader.finish(strict=heed_handling(scope)))
 
     def _read_cursor(
         self, workspace_id: WorkspaceId, query: ListQuery, reader: ParameterReader

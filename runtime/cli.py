@@ -32,10 +32,16 @@ def customers() -> None:
 
 @customers.command(epilog="Example: customers dev --ephemeral --port 0 --seed 1000")
 @click.option("--ephemeral", is_flag=True, help="Keep nothing: a new folder, removed in the end.")
-@click.option("--data-dir", type=click.Path(path_type=Path), help="Folder of the data; .customers/dev unless said.")
+@click.option(
+    "--data-dir",
+    type=click.Path(path_type=Path),
+    help="Folder of the data; .customers/dev unless said.",
+)
 @click.option("--port", type=click.IntRange(0, 65535), help="Port of the API; 0 takes a free one.")
 @click.option("--json", "as_json", is_flag=True, help="One JSON line on stdout when ready.")
-@click.option("--seed", type=click.IntRange(0, 1_000_000), default=0, metavar="N", help="Make N customers.")
+@click.option(
+    "--seed", type=click.IntRange(0, 1_000_000), default=0, metavar="N", help="Make N customers."
+)
 def dev(ephemeral: bool, data_dir: Path | None, port: int | None, as_json: bool, seed: int) -> None:
     """Run everything on this machine: Postgres, NATS, API, relay and projector.
 
@@ -81,7 +87,9 @@ def migrate() -> None:
     help="Serve the writes, the reads, or both.",
 )
 @click.option("--host", help="Address to listen on, instead of CUSTOMERS_HOST.")
-@click.option("--port", type=click.IntRange(0, 65535), help="Instead of CUSTOMERS_PORT; 0 takes a free one.")
+@click.option(
+    "--port", type=click.IntRange(0, 65535), help="Instead of CUSTOMERS_PORT; 0 takes a free one."
+)
 @_with_parent
 def api(
     side: Literal["both", "command", "query"],

@@ -19,8 +19,16 @@ _CUSTOMERS: Final = f"{BASE_PATH}/customers"
 EXAMPLE_PATH: Final = f"{_CUSTOMERS}/{EXAMPLE_ID}"
 _REF: Final = "#/components/schemas/{name}"
 _CONTROL: Final = CONTROL.pattern.strip("[]")
+# Of other languages' \s it is not sure what it stands for.
+_WHITE: Final = "".join(
+    character
+    for character in map(chr, range(0x3001))
+    if character.isspace() and not CONTROL.match(character)
+)
 NO_CONTROL: Final = f"^[^{_CONTROL}]*$"
 """The pattern of a text of one line."""
+NOT_BLANK: Final = f"^[^{_CONTROL}]*[^{_CONTROL}{_WHITE}][^{_CONTROL}]*$"
+"""The pattern of a text of one line that holds more than white space."""
 NO_FORBIDDEN: Final = f"^[^{FORBIDDEN.pattern.strip('[]')}]*$"
 """The pattern of a text anywhere in JSON."""
 
@@ -75,13 +83,14 @@ class Description(Struct, frozen=True, kw_only=True):
     parameters: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
 
-def not_blank(*, without: str = "") -> str:
-    """The pattern of a text of one line that holds more than white space.
+def trimmed_pattern(length_max: int, *, without: str) -> str:
+    """The pattern of a text of one line that is trimmed, not empty, and then so long at most.
 
     None of the characters `without` may be in it.
     """
-    kept = f"[^{_CONTROL}{without}]*"
-    return rf"^{kept}[^{_CONTROL}{without}\s]{kept}$"
+    kept = f"[^{_CONTROL}{without}]"
+    edge = f"[^{_CONTROL}{without}{_WHITE}]"
+    return f"^[{_WHITE}]*{edge}({kept}{{0,{length_max - 2}}}{edge})?[{_WHITE}]*$"
 
 
 def ref(name: str) -> Json:

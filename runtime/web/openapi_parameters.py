@@ -82,7 +82,8 @@ PARAMETERS: Final[dict[str, Json]] = {
     ),
     "If-None-Match-Write": _header(
         "If-None-Match",
-        "`*` does it only if there is no such customer yet. Otherwise 412.",
+        "With `*` the write is done only if no such customer exists; else 412. By id, one always "
+        "does.",
         examples=["*"],
         pattern=_ETAGS,
     ),

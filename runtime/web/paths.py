@@ -63,6 +63,19 @@ def read_external_id(scope: Scope, length_max: int) -> str:
     return external_id
 
 
+def one_spelling(scope: Scope) -> bytes:
+    """The path in the one spelling of all that lead to the same resource.
+
+    Percent-encoding, doubled slashes, one at the end and the case of a UUID make no difference,
+    except to an external_id: of that only the percent-encoding does not count.
+    """
+    raw = raw_path(scope).encode("latin-1")
+    steps = [unquote_to_bytes(step) for step in raw.split(b"/") if step]
+    if steps[: len(_STEPS)] == _STEPS:
+        return b"/".join([*_STEPS, unquote_to_bytes(_behind_external(raw))])
+    return b"/".join(steps).lower()
+
+
 def _behind_external(path: bytes) -> bytes:
     """The path without its fixed steps, which may be doubled slashes apart, and encoded too."""
     steps = path.split(b"/")

@@ -19,15 +19,19 @@ _STRICT: Final = "strict"
 _APPLIED: Final = "preference_applied"
 
 
-def wants_strict(scope: Scope) -> bool:
+def heed_handling(scope: Scope) -> bool:
     """Whether what is not known is refused instead of ignored: `Prefer: handling=strict`.
 
     The answer then says that the preference was heeded.
     """
     is_strict = _handling(header(scope, b"prefer") or b"") == _STRICT
-    if is_strict:
-        scope["state"][_APPLIED] = "handling=strict"
+    note_handling(scope, is_strict=is_strict)
     return is_strict
+
+
+def note_handling(scope: Scope, *, is_strict: bool) -> None:
+    """Have the answer say how the request was read, whatever this sending of it prefers."""
+    scope["state"][_APPLIED] = "handling=strict" if is_strict else None
 
 
 def preference_applied(scope: Scope) -> str | None:

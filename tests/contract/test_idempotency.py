@@ -174,6 +174,54 @@ async def test_a_key_counts_for_one_workspace_method_and_path(
     assert (await log_reader.head()).position == 3
 
 
+@pytest.mark.parametrize(
+    ("path", "same", "other"),
+    [
+        ("/{id}", ["/{upper}", "/{id}/", "//{id}", "/{id}//"], "/{id}/restore"),
+        ("/{id}/restore", ["/{upper}/restore/", "//{id}//restore"], "/{id}"),
+        ("/external/a%2Fb", ["/external/a/b", "//external/%61/b"], "/external/a//b"),
+        ("/external/a%2Fb", ["/external/a/%62"], "/external/A/b"),
+        ("/external/a%2Fb", ["/external/a%2fb"], "/external/a/b/"),
+    ],
+)
+async def test_a_path_is_the_same_however_it_is_spelled(
+    api: httpx.AsyncClient, path: str, same: list[str], other: str
+) -> None:
+    known = await create(api)
+    ids = {"id": known, "upper": known.upper()}
+    method = "POST" if "restore" in path else "PUT"
+    body = {"email": "jane@example.com"}
+    first = await send(api, method, path.format(**ids), body)
+    again = [await send(api, method, spelling.format(**ids), body) for spelling in same]
+    elsewhere = await send(api, "POST" if "restore" in other else "PUT", other.format(**ids), body)
+
+    assert first.status_code == 200
+    assert [told(answer) for answer in again] == [told(first)] * len(same)
+    assert all("Idempotency-Replayed" in answer.headers for answer in again)
+    assert elsewhere.status_code == 200
+    assert "Idempotency-Replayed" not in elsewhere.headers
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [("", {"email": "a@b.test", "odd": 1}), ("/bulk", [{"external_id": "a", **JANE}])],
+)
+@pytest.mark.parametrize("is_first_strict", [True, False])
+async def test_a_kept_answer_says_how_the_first_request_was_read(
+    api: httpx.AsyncClient, path: str, body: Any, is_first_strict: bool
+) -> None:
+    if is_first_strict and isinstance(body, dict):
+        body = {"email": "a@b.test"}
+    prefers = [{"Prefer": "handling=strict"}, {"Prefer": "handling=lenient"}]
+    if not is_first_strict:
+        prefers.reverse()
+    first, again = [await send(api, "POST", path, body, **prefer) for prefer in prefers]
+
+    assert told(again) == told(first)
+    assert ("Preference-Applied" in first.headers) is is_first_strict
+    assert ("Preference-Applied" in again.headers) is is_first_strict
+
+
 async def test_a_refusal_is_not_kept_and_decided_anew(api: httpx.AsyncClient) -> None:
     holder = await create(api, external_id="key")
     body = {"email": "a@b.test", "external_id": "key"}

@@ -162,12 +162,16 @@ async def test_phone_is_matched_exactly_also_when_its_plus_came_as_a_space(
 async def test_external_id_is_matched_exactly(
     customers: Customers, reader: httpx.AsyncClient
 ) -> None:
-    a, b = await customers.add(
-        a_customer(1, external_id="Key 1"), a_customer(2, external_id="key 1")
+    a, b, blank = await customers.add(
+        *(
+            a_customer(number, external_id=external_id)
+            for number, external_id in enumerate(["Key 1", "key 1", " "])
+        )
     )
     assert await found(reader, "external_id=Key+1") == [a]
     assert await found(reader, "external_id=key%201") == [b]
     assert await found(reader, "external_id=KEY+1") == []
+    assert await found(reader, "external_id=%20") == [blank]
 
 
 async def test_created_after_and_updated_after_mean_strictly_after(

@@ -359,7 +359,7 @@ def expected(body: bytes) -> object:
     return tree if is_clean_tree(tree) else None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(broken())
 def test_an_object_is_taken_exactly_when_another_strict_reader_takes_it(body: bytes) -> None:
     wanted = expected(body)
@@ -376,7 +376,7 @@ def test_an_object_is_taken_exactly_when_another_strict_reader_takes_it(body: by
         assert members is None
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.sampled_from([b"%b", b'{"customers":%b}', b'{"a":1,"customers":%b}']), broken())
 def test_rows_are_split_as_another_reader_splits_them(shape: bytes, inner: bytes) -> None:
     body = shape % inner
@@ -388,7 +388,7 @@ def test_rows_are_split_as_another_reader_splits_them(shape: bytes, inner: bytes
         assert [json.loads(row) for row in split.rows] == array
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=60))
 def test_no_bytes_whatever_do_anything_but_parse_or_be_refused(body: bytes) -> None:
     taken(members_of, body)

@@ -110,7 +110,8 @@ def test_an_unknown_empty_or_repeated_sort_key_is_refused(sort: str, code: str) 
 @pytest.mark.parametrize("name", ["email", "phone", "external_id"])
 def test_a_blank_filter_is_refused_rather_than_ignored(name: str) -> None:
     assert refused(f"{name}=") == [(name, "blank")]
-    assert refused(f"{name}=%20") == [(name, "blank")]
+    if name != "external_id":  # of which white space is a part like any other
+        assert refused(f"{name}=%20") == [(name, "blank")]
 
 
 def test_a_cursor_that_another_version_sealed_is_refused_as_none() -> None:

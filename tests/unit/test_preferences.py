@@ -4,7 +4,7 @@ from typing import Any, cast
 
 import pytest
 
-from runtime.web.preferences import preference_applied, wants_strict
+from runtime.web.preferences import heed_handling, preference_applied
 
 
 def a_scope(*prefer: bytes) -> Any:
@@ -31,7 +31,7 @@ def test_a_strict_reading_is_asked_for_in_every_way_the_standard_knows(
     prefer: tuple[bytes, ...],
 ) -> None:
     scope = a_scope(*prefer)
-    assert wants_strict(scope)
+    assert heed_handling(scope)
     assert preference_applied(scope) == "handling=strict"
 
 
@@ -53,11 +53,11 @@ def test_a_strict_reading_is_asked_for_in_every_way_the_standard_knows(
 )
 def test_anything_else_asks_for_nothing(prefer: tuple[bytes, ...]) -> None:
     scope = a_scope(*prefer)
-    assert not wants_strict(scope)
+    assert not heed_handling(scope)
     assert preference_applied(scope) is None
 
 
 @pytest.mark.timeout(10)
 @pytest.mark.parametrize("piece", [b'"', b'\\"', b'a="', b",", b" ", b"a=", b';"'])
 def test_a_header_of_nothing_but_traps_costs_no_more_than_its_length(piece: bytes) -> None:
-    assert not wants_strict(a_scope(piece * 20_000))
+    assert not heed_handling(a_scope(piece * 20_000))

@@ -43,7 +43,7 @@ GAPS = st.lists(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LIMITS, GAPS, st.integers(1, 5))
 def test_a_request_is_taken_exactly_when_burst_and_rate_allow_it(
     per_minute: int, gaps: list[int], at_once: int
@@ -64,7 +64,7 @@ def test_a_request_is_taken_exactly_when_burst_and_rate_allow_it(
                 taken.append(clock.now)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LIMITS, GAPS)
 def test_as_many_requests_as_are_told_to_be_left_are_taken(
     per_minute: int, gaps: list[int]
@@ -77,7 +77,7 @@ def test_as_many_requests_as_are_told_to_be_left_are_taken(
     assert exhaust(limit) == left.requests
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(LIMITS, GAPS)
 def test_everything_is_there_again_when_it_is_told_and_not_a_second_earlier(
     per_minute: int, gaps: list[int]
@@ -95,7 +95,7 @@ def test_everything_is_there_again_when_it_is_told_and_not_a_second_earlier(
     assert limit.left(KEY).requests == per_minute
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(LIMITS, st.integers(0, 3 * SECOND))
 def test_after_the_seconds_to_wait_a_request_is_taken_and_not_a_second_earlier(
     per_minute: int, later: int
