@@ -75,9 +75,9 @@ _FIELDS: Final[dict[str, Json]] = {
         "type": ["array", "null"],
         "maxItems": TAGS_MAX,
         "items": {"type": "string", "pattern": _TAG},
-        "description": f"1 to {TAG_MAX} characters each, once trimmed; of those that differ in case "
-        "only, the first is kept. A comma is refused: it separates in the filter. Always replaced "
-        "as a whole.",
+        "description": f"1 to {TAG_MAX} characters each, once trimmed. Of those that differ in case "
+        "only, the first is kept. A comma is refused: it separates in the filter. Always "
+        "replaced as a whole.",
     },
     "custom_fields": {
         "anyOf": [ref("CustomFields"), {"type": "null"}],
