@@ -1,12 +1,14 @@
-"""How a command that went well is answered."""
+"""Runs the command of a request once, and answers it."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 from litestar import Response
 
-from command_side.handler import Action, Written
+from command_side.handler import Action, CommandHandler, Terms, Written
+from command_side.idempotency import Idempotency
+from command_side.requests import WriteRequest
 from runtime.web.conditions import etag
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.preferences import note_handling
@@ -20,25 +22,20 @@ _MESSAGES: Final[Mapping[Action, str]] = {
 }
 
 
-def answer_written(
-    request: AnyRequest, written: Written, warnings: Sequence[str]
+async def answer_once(
+    request: AnyRequest,
+    asked: WriteRequest,
+    commands: CommandHandler,
+    once: Idempotency,
+    run: Callable[[Terms], Awaitable[Written]],
 ) -> Response[bytes]:
-    """The answer to a command on one customer."""
-    headers = {"ETag": etag(written.version)}
-    if written.action == "created":
-        headers["Location"] = f"{BASE_PATH}/customers/{written.customer_id}"
-    if written.replayed:
-        note_handling(request.scope, is_strict=written.is_strict)
-    data = written.document
-    if data is None:
-        data = msgspec.json.encode({"id": written.customer_id})
-    return success(
-        request.scope,
-        data,
-        message=_MESSAGES[written.action],
-        meta=warnings_meta(warnings),
-        headers=headers | about_write(written.token, replayed=written.replayed),
+    """Run a command on one customer and answer it; a repeated request gets the first answer."""
+    written = await once.run(
+        asked.keyed,
+        lambda claim: run(asked.terms(claim)),
+        lambda kept: commands.recall(kept, asked.origin),
     )
+    return _answer_written(request, written, asked.warnings)
 
 
 def about_write(token: str | None, *, replayed: bool) -> dict[str, str]:
@@ -54,3 +51,23 @@ def about_write(token: str | None, *, replayed: bool) -> dict[str, str]:
 def warnings_meta(warnings: Sequence[str]) -> dict[str, object]:
     """What of `meta` says what was ignored."""
     return {"warnings": list(warnings)} if warnings else {}
+
+
+def _answer_written(
+    request: AnyRequest, written: Written, warnings: Sequence[str]
+) -> Response[bytes]:
+    headers = {"ETag": etag(written.version)}
+    if written.action == "created":
+        headers["Location"] = f"{BASE_PATH}/customers/{written.customer_id}"
+    if written.replayed:
+        note_handling(request.scope, is_strict=written.is_strict)
+    data = written.document
+    if data is None:
+        data = msgspec.json.encode({"id": written.customer_id})
+    return success(
+        request.scope,
+        data,
+        message=_MESSAGES[written.action],
+        meta=warnings_meta(warnings),
+        headers=headers | about_write(written.token, replayed=written.replayed),
+    )

@@ -17,7 +17,7 @@ from command_side.handler import CommandHandler, Means
 from command_side.idempotency import Idempotency
 from command_side.locks import CustomerLocks
 from command_side.openapi import DESCRIPTION
-from command_side.refusals import log_away, refuse
+from command_side.refusals import answer_log_unavailable, refuse
 from events.append import AppendLog
 from events.envelope import Position
 from events.errors import LogUnavailable
@@ -52,7 +52,7 @@ class CommandSide(Struct, frozen=True, kw_only=True):
                 "bulk": self.bulk,
                 "once": self.once,
             },
-            refusals={Rejection: refuse, LogUnavailable: log_away},
+            refusals={Rejection: refuse, LogUnavailable: answer_log_unavailable},
             description=DESCRIPTION,
         )
 
@@ -68,13 +68,14 @@ async def command_side(
     receipt_days: int,
 ) -> AsyncGenerator[CommandSide]:
     """A command side that appends until the block ends, and then what is still queued."""
-    appender = Appender(event_log, on_appended=on_appended, wait_seconds=wait_seconds)
+    appender = Appender(event_log, on_appended=on_appended)
     means = Means(
         event_log=event_log,
         appender=appender,
         keyring=keyring,
         locks=CustomerLocks(),
         tokens=tokens,
+        wait_seconds=wait_seconds,
     )
     commands = CommandHandler(means)
     running = asyncio.create_task(appender.run())
@@ -83,7 +84,7 @@ async def command_side(
         yield CommandSide(
             appender=appender,
             commands=commands,
-            external=ExternalHandler(event_log, commands),
+            external=ExternalHandler(means, commands),
             bulk=BulkHandler(means),
             once=Idempotency(event_log, ReceiptHasher(event_log, keyring)),
         )

@@ -12,6 +12,7 @@ from typing import Final
 import structlog
 from msgspec import Struct
 
+from command_side.deadline import Deadline, nothing_written
 from events.append import Appended, AppendLog, Group, Outcome
 from events.envelope import Position
 from events.errors import LogUnavailable
@@ -35,17 +36,22 @@ class Appender:
         event_log: AppendLog,
         *,
         on_appended: Callable[[Position], Awaitable[None]],
-        wait_seconds: float,
     ) -> None:
         self._log = event_log
         self._on_appended = on_appended
-        self._wait_seconds = wait_seconds
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
+        self._sent_at: float | None = None
 
-    async def append(self, group: Group) -> Outcome:
-        """Append one group and wait for its outcome.
+    def silent_seconds(self) -> float:
+        """For how long the log has left unanswered what was sent to it."""
+        if self._sent_at is None:
+            return 0.0
+        return asyncio.get_running_loop().time() - self._sent_at
+
+    async def append(self, group: Group, deadline: Deadline) -> Outcome:
+        """Append one group and wait for its outcome, until the deadline.
 
         Raises LogUnavailable when the database is away; a group that was already sent may then
         still be found in the log, and is told apart by its event ids or its receipt.
@@ -55,12 +61,12 @@ class Appender:
         waiting = _Waiting(group, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._wake.set()
-        done, _ = await asyncio.wait({waiting.answer}, timeout=self._wait_seconds)
+        done, _ = await asyncio.wait({waiting.answer}, timeout=deadline.seconds_left())
         if done:
             return waiting.answer.result()
         if waiting in self._queue:
             self._queue.remove(waiting)
-            raise LogUnavailable("The database is too slow; nothing was written.")
+            raise nothing_written()
         raise LogUnavailable("The database is too slow; whether the write counts is not known yet.")
 
     async def run(self) -> None:
@@ -96,6 +102,7 @@ class Appender:
         return batch
 
     async def _append_batch(self, batch: list[_Waiting]) -> None:
+        self._sent_at = asyncio.get_running_loop().time()
         try:
             outcomes = await self._log.append([waiting.group for waiting in batch])
         except LogUnavailable as error:
@@ -105,6 +112,8 @@ class Appender:
             self._refuse(list(self._queue), error)
             self._queue.clear()
             return
+        finally:
+            self._sent_at = None
         newest = 0
         for waiting, outcome in zip(batch, outcomes, strict=True):
             if not waiting.answer.done():

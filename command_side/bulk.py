@@ -17,6 +17,7 @@ from command_side.bulk_results import (
 )
 from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, UpdateCustomer
 from command_side.customer import Unknown, customer_of, decide, rules_broken
+from command_side.deadline import Deadline
 from command_side.draft import Draft, DraftCustomer, place_of
 from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy, VersionMismatch
 from command_side.handler import ATTEMPTS_MAX, Means, accepted, read_kept
@@ -55,10 +56,12 @@ class BulkHandler:
         names = sorted(
             {row.external_id for row in command.rows if row.readable and row.external_id}
         )
+        deadline = self._means.deadline()
         for _ in range(ATTEMPTS_MAX):
-            holders = await self._means.event_log.find_reservations(origin.workspace_id, names)
-            async with self._means.locks.hold(holders.values()):
-                done = await self._attempt(command, origin, claim, holders)
+            async with deadline.ends():
+                holders = await self._means.event_log.find_reservations(origin.workspace_id, names)
+            async with self._means.locks.hold(origin.workspace_id, holders.values(), deadline):
+                done = await self._attempt(command, origin, claim, holders, deadline)
             if done is not None:
                 return done
         raise TooBusy
@@ -85,10 +88,12 @@ class BulkHandler:
         origin: Origin,
         claim: Claim | None,
         holders: dict[str, CustomerId],
+        deadline: Deadline,
     ) -> BulkDone | None:
         """Load, decide, append; None when the customers moved meanwhile."""
         draft = Draft(self._means.keyring, origin)
-        customers = await self._load(draft, origin, holders)
+        async with deadline.ends():
+            customers = await self._load(draft, origin, holders)
         if any(customer.held_before != name for name, customer in customers.items()):
             # Deleted or renamed between the two looks: the name is another's, or nobody's, by now.
             return None
@@ -104,13 +109,15 @@ class BulkHandler:
         receipt = claim and claim.receipt(keep_results(command, results, newest))
         if draft.changed_last is not None or receipt is not None:
             try:
-                appended = accepted(await self._means.appender.append(draft.group(receipt)))
+                outcome = await self._means.appender.append(draft.group(receipt), deadline)
+                appended = accepted(outcome)
             except ExternalIdTaken:
                 # Somebody created one of the keys since they were looked up: an update now.
                 return None
             if appended is None:
                 return None
-            place = draft.settle(appended) or place
+            draft.stamp(appended)
+            place = draft.place_in(appended) or place
         token = None if place is None else self._means.token(origin, place)
         return BulkDone(results=results, is_strict=command.is_strict, token=token)
 

@@ -15,7 +15,7 @@ Status: TypeAlias = Literal["created", "updated", "unchanged"]
 
 
 class RowDone(Struct, frozen=True, kw_only=True):
-    """A row that is as it was wished."""
+    """A row that succeeded."""
 
     index: int
     external_id: str
@@ -66,24 +66,24 @@ def keep_results(
 
 def recall_results(kept: KeptBulk, rows: Sequence[BulkRow]) -> tuple[RowResult, ...]:
     """The results again, with what the rows say themselves."""
-    return tuple(_recall(row, told) for row, told in zip(rows, kept.rows, strict=True))
+    return tuple(_recall(row, kept_row) for row, kept_row in zip(rows, kept.rows, strict=True))
 
 
 def _keep(row: BulkRow, result: RowResult) -> KeptRow:
     if isinstance(result, RowDone):
         return KeptRow(status=result.status, id=result.id, version=result.version)
-    # The row's own errors come first, and are found again by reading it.
+    # The errors that come first are of the row's own text; reading that again finds them.
     return KeptRow(errors=result.errors[len(row.errors) :])
 
 
-def _recall(row: BulkRow, told: KeptRow) -> RowResult:
-    if told.status == "failed" or told.id is None or told.version is None or not row.external_id:
-        errors = row.errors + told.errors
+def _recall(row: BulkRow, kept: KeptRow) -> RowResult:
+    if kept.status == "failed" or kept.id is None or kept.version is None or not row.external_id:
+        errors = row.errors + kept.errors
         return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
     return RowDone(
         index=row.index,
         external_id=row.external_id,
-        status=told.status,
-        id=told.id,
-        version=told.version,
+        status=kept.status,
+        id=kept.id,
+        version=kept.version,
     )

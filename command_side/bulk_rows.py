@@ -8,6 +8,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from command_side.bulk import ROWS_MAX
+from command_side.bulk_body import Rows, parse_rows
 from command_side.commands import BulkRow, BulkUpsert, Origin
 from command_side.customer import rules_broken
 from command_side.errors import InvalidFields
@@ -17,7 +18,6 @@ from command_side.requests import read_incoming, refuse_unreadable
 from command_side.unknown import BULK_BODY, unknown_errors, unknown_warnings
 from events.customer import CustomerData
 from runtime.field_error import FieldError
-from runtime.web.bulk_json import Rows, parse_rows
 from runtime.web.json_body import BULK_LIMIT
 from runtime.web.problems import AnyRequest, ApiError
 from runtime.web.strict_json import read_members
@@ -71,7 +71,7 @@ async def read_bulk(request: AnyRequest) -> BulkRequest:
     unreadable = incoming.unreadable
     sent: Rows | None = None
     readings: list[_RowReading] = []
-    errors, warnings = incoming.errors, incoming.warnings
+    errors, warnings = incoming.request_errors, incoming.warnings
     if incoming.body is not None:
         try:
             sent = parse_rows(incoming.body, member=MEMBER, most=ROWS_MAX)
@@ -79,7 +79,7 @@ async def read_bulk(request: AnyRequest) -> BulkRequest:
             unreadable = unreadable or refused
     if sent is not None:
         readings = _read_rows(sent, incoming.is_strict)
-        errors += unknown_errors(sent.others, whole=BULK_BODY) if incoming.is_strict else ()
+        errors += unknown_errors(sent.others, kind=BULK_BODY) if incoming.is_strict else ()
         warnings += unknown_warnings(sent.others, BULK_BODY)
     unknown = chain.from_iterable(reading.unknown for reading in readings)
     return BulkRequest(
@@ -122,7 +122,7 @@ def _read_row(index: int, row: bytes, pointer: str, is_strict: bool) -> _RowRead
         *((if_version,) if isinstance(if_version, FieldError) else ()),
         *(unknown_errors(reading.unknown, pointer) if is_strict else ()),
     )
-    external_id, errors = _read_key(members, errors, pointer)
+    external_id, errors = _read_external_id(members, errors, pointer)
     read = BulkRow(
         index=index,
         pointer=pointer,
@@ -149,7 +149,7 @@ def _unreadable_row(
     )
 
 
-def _read_key(
+def _read_external_id(
     members: dict[str, Raw], errors: tuple[FieldError, ...], pointer: str
 ) -> tuple[str | None, tuple[FieldError, ...]]:
     """The external_id of a row, or None and the errors with the one that says why."""

@@ -15,7 +15,7 @@ from command_side.commands import (
     RestoreCustomer,
     UpdateCustomer,
 )
-from command_side.errors import CustomerGone, CustomerNotFound, InvalidFields
+from command_side.errors import CustomerNotFound, InvalidFields, PersonErased
 from events.customer import (
     Channel,
     CustomerCreated,
@@ -46,7 +46,7 @@ class Live(Struct, frozen=True):
 
 
 class Deleted(Struct, frozen=True):
-    """The customer is gone, and could be restored."""
+    """The customer is deleted, and could be restored."""
 
     data: CustomerData
 
@@ -76,7 +76,7 @@ def evolve(state: State, event: CustomerEvent) -> State:
 def customer_of(state: State, command: Command) -> CustomerData:
     """The customer that a command is about; an empty one for one that is to be made.
 
-    Raises CustomerNotFound, CustomerGone.
+    Raises CustomerNotFound, PersonErased.
     """
     match command:
         case CreateCustomer():
@@ -152,7 +152,8 @@ def rules_broken(
 ) -> tuple[FieldError, ...]:
     """These errors of single fields, and the rules of the customer as a whole that break as well.
 
-    `changes` are without the fields in error; a contact that is wrong is not missing too.
+    `changes` are without the fields in error. A wrong email or phone is not also reported as
+    missing.
     """
     wrong = {error.field for error in errors}
     try:
@@ -172,14 +173,14 @@ def held_external_id(state: State) -> str | None:
 
 
 def live(state: State) -> CustomerData:
-    """The customer, when it is live. Raises CustomerNotFound, CustomerGone."""
+    """The customer, when it is live. Raises CustomerNotFound, PersonErased."""
     match state:
         case Live():
             return state.data
         case Unknown() | Deleted():
             raise CustomerNotFound
         case Erased():
-            raise CustomerGone
+            raise PersonErased
         case _:
             assert_never(state)
 

@@ -14,7 +14,7 @@ from events.customer import CustomerData, CustomerEvent
 from events.document import render_document
 from events.envelope import CustomerId, Metadata, NewEvent, Position, StreamVersion
 from events.errors import CorruptEvent
-from events.keys import DataKey, Keyring, Place, WrappedKey, open_payload, seal_payload
+from events.keys import DataKey, Keyring, PayloadBinding, WrappedKey, open_payload, seal_payload
 from events.upcasters import NEWEST_VERSION
 from runtime.ids import new_id
 
@@ -133,14 +133,17 @@ class Draft:
             customer.changed = True
             self._changed_last = customer
 
-    def settle(self, appended: Appended) -> LogPlace | None:
-        """Where the group ended in the log, when it had events; its customers know since when."""
-        if appended.first_position is None:
-            return None
+    def stamp(self, appended: Appended) -> None:
+        """Tell the customers that changed since when they are as they are."""
         for customer in self._customers:
             if customer.changed:
                 customer.created_at = customer.created_at or appended.recorded_at
                 customer.updated_at = appended.recorded_at
+
+    def place_in(self, appended: Appended) -> LogPlace | None:
+        """Where the group ended in the log; None when it had no events."""
+        if appended.first_position is None:
+            return None
         return LogPlace(
             generation=appended.generation,
             position=Position(appended.first_position + len(self._events) - 1),
@@ -174,8 +177,10 @@ class Draft:
             receipt=receipt,
         )
 
-    def _binding(self, customer_id: CustomerId, version: StreamVersion, event_type: str) -> Place:
-        return Place(
+    def _binding(
+        self, customer_id: CustomerId, version: StreamVersion, event_type: str
+    ) -> PayloadBinding:
+        return PayloadBinding(
             workspace_id=self._origin.workspace_id,
             stream_id=customer_id,
             stream_version=version,

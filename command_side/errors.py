@@ -1,17 +1,17 @@
 """Why a command is refused; each rejection has the code of a published problem.
 
 Rejection
-├── InvalidFields     the customer would break a rule of its fields
-├── CustomerNotFound  unknown, deleted, or another workspace's
-├── CustomerGone      erased: it cannot come back
-├── VersionMismatch   the customer is not at the version that the request is meant for
-├── ExternalIdTaken   another live customer of the workspace holds the external_id
-├── RequestInProgress the first request with this Idempotency-Key still runs
-├── KeyReused         the Idempotency-Key was used for another request
-└── TooBusy           ten other writers were faster; nothing was written
+├── InvalidFields         the customer would break a rule of its fields
+├── CustomerNotFound      unknown, deleted, or another workspace's
+├── PersonErased          the customer was erased: it cannot come back
+├── VersionMismatch       the customer is not at the version that the request is meant for
+├── ExternalIdTaken       another live customer of the workspace holds the external_id
+├── RequestInProgress     the first request with this Idempotency-Key still runs
+├── IdempotencyKeyReused  the Idempotency-Key was used for another request
+└── TooBusy               ten other writers were faster; nothing was written
 """
 
-from typing import Literal
+from typing import Final, Literal
 from uuid import UUID
 
 from runtime.field_error import FieldError, summary
@@ -39,16 +39,14 @@ class CustomerNotFound(Rejection):
     code = "customer_not_found"
 
     def __init__(self, sought_by: Literal["id", "external_id"] = "id") -> None:
-        super().__init__(f"No customer has this {sought_by}.")
+        super().__init__(sought_by)
+        self.sought_by: Final = sought_by
 
 
-class CustomerGone(Rejection):
+class PersonErased(Rejection):
     """The customer was erased."""
 
     code = "customer_erased"
-
-    def __init__(self) -> None:
-        super().__init__("This customer was erased.")
 
 
 class VersionMismatch(Rejection):
@@ -87,7 +85,7 @@ class RequestInProgress(Rejection):
         )
 
 
-class KeyReused(Rejection):
+class IdempotencyKeyReused(Rejection):
     """The Idempotency-Key was used for a request with another body or query."""
 
     code = "idempotency_key_reused"

@@ -12,9 +12,9 @@ from command_side.commands import (
     Origin,
     UpdateCustomer,
 )
+from command_side.deadline import Deadline
 from command_side.errors import CustomerNotFound, ExternalIdTaken, TooBusy
-from command_side.handler import ATTEMPTS_MAX, CommandHandler, Moved, Terms, Written
-from events.append import AppendLog
+from command_side.handler import ATTEMPTS_MAX, CommandHandler, Means, Moved, Terms, Written
 from events.envelope import CustomerId
 from runtime.field_error import FieldError
 
@@ -24,8 +24,8 @@ _WORDS: Final = "Differs from the external_id in the path; leave it out, or send
 class ExternalHandler:
     """Runs commands on the customer that holds an external_id."""
 
-    def __init__(self, event_log: AppendLog, commands: CommandHandler) -> None:
-        self._log = event_log
+    def __init__(self, means: Means, commands: CommandHandler) -> None:
+        self._means = means
         self._commands = commands
 
     async def put(
@@ -37,12 +37,15 @@ class ExternalHandler:
         """
         update = UpdateCustomer(changes=changes)
         creation = CreateCustomer(changes=replace(changes, external_id=external_id))
+        deadline = self._means.deadline()
         for _ in range(ATTEMPTS_MAX):
-            holder = await self._find(external_id, origin)
+            holder = await self._find(external_id, origin, deadline)
             try:
                 if holder is None:
-                    return await self._commands.create(creation, origin, terms)
-                return await self._commands.change(holder, update, origin, terms, held=external_id)
+                    return await self._commands.create(creation, origin, terms, deadline=deadline)
+                return await self._commands.change(
+                    holder, update, origin, terms, held=external_id, deadline=deadline
+                )
             except (ExternalIdTaken, Moved):
                 # Made, deleted or renamed since it was looked up: look again.
                 continue
@@ -50,20 +53,25 @@ class ExternalHandler:
 
     async def delete(self, external_id: str, origin: Origin, terms: Terms) -> Written:
         """Delete the holder. Raises Rejection, LogUnavailable, AlreadyDone."""
+        deadline, command = self._means.deadline(), DeleteCustomer()
         for _ in range(ATTEMPTS_MAX):
-            holder = await self._find(external_id, origin)
+            holder = await self._find(external_id, origin, deadline)
             if holder is None:
                 raise CustomerNotFound("external_id")
             try:
                 return await self._commands.change(
-                    holder, DeleteCustomer(), origin, terms, held=external_id
+                    holder, command, origin, terms, held=external_id, deadline=deadline
                 )
             except Moved:
                 continue
         raise TooBusy
 
-    async def _find(self, external_id: str, origin: Origin) -> CustomerId | None:
-        holders = await self._log.find_reservations(origin.workspace_id, [external_id])
+    async def _find(
+        self, external_id: str, origin: Origin, deadline: Deadline
+    ) -> CustomerId | None:
+        log = self._means.event_log
+        async with deadline.ends():
+            holders = await log.find_reservations(origin.workspace_id, [external_id])
         return holders.get(external_id)
 
 

@@ -7,11 +7,11 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from command_side.answers import answer_written
+from command_side.answers import answer_once
 from command_side.external import ExternalHandler, external_id_errors
 from command_side.handler import CommandHandler
 from command_side.idempotency import Idempotency
-from command_side.requests import WriteRequest, read_write
+from command_side.requests import WriteRequest, read_write_request
 from command_side.routes import WRITE
 from events.customer import EXTERNAL_ID_MAX
 from runtime.web.paths import EXTERNAL_PATHS, read_external_id
@@ -26,15 +26,18 @@ async def put_external_customer(
     once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Change the customer that has this external_id, or create it."""
-    read = await read_write(request)
+    read = await read_write_request(request)
     external_id = _external_id(request, read)
-    asked = replace(read, errors=read.errors + external_id_errors(external_id, read.changes))
-    written = await once.run(
-        asked.keyed,
-        lambda claim: external.put(external_id, asked.changes, asked.origin, asked.terms(claim)),
-        lambda kept: commands.recall(kept, asked.origin),
+    asked = replace(
+        read, body_errors=read.body_errors + external_id_errors(external_id, read.changes)
     )
-    return answer_written(request, written, asked.warnings)
+    return await answer_once(
+        request,
+        asked,
+        commands,
+        once,
+        lambda terms: external.put(external_id, asked.changes, asked.origin, terms),
+    )
 
 
 @delete(EXTERNAL_PATHS, opt=WRITE, status_code=200)
@@ -45,14 +48,15 @@ async def delete_external_customer(
     once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Take the customer that has this external_id out of every answer; its history stays."""
-    asked = await read_write(request, has_body=False)
+    asked = await read_write_request(request, has_body=False)
     external_id = _external_id(request, asked)
-    written = await once.run(
-        asked.keyed,
-        lambda claim: external.delete(external_id, asked.origin, asked.terms(claim)),
-        lambda kept: commands.recall(kept, asked.origin),
+    return await answer_once(
+        request,
+        asked,
+        commands,
+        once,
+        lambda terms: external.delete(external_id, asked.origin, terms),
     )
-    return answer_written(request, written, asked.warnings)
 
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (put_external_customer, delete_external_customer)

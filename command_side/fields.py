@@ -74,7 +74,7 @@ def read_changes(members: dict[str, Raw], pointer: str = "") -> Reading:
     unknown: list[str] = []
     contradicted: set[str] = set()
     for member, raw in members.items():
-        name = _SPELLINGS.get(member)
+        name = SPELLINGS.get(member)
         if name is None:
             unknown.append(member)
             continue
@@ -151,8 +151,8 @@ def _read_text(raw: Raw, length_max: int) -> str | None:
 def _broken_by_text(text: str, length_max: int, path: str = "") -> list[BrokenRule]:
     broken: list[BrokenRule] = []
     if len(text) > length_max:
-        words = f"At most {length_max} characters, not {len(text)}."
-        broken.append(BrokenRule(words, "too_long", path))
+        message = f"At most {length_max} characters, not {len(text)}."
+        broken.append(BrokenRule(message, "too_long", path))
     if CONTROL.search(text):
         broken.append(BrokenRule("Control characters are not allowed.", "control_character", path))
     return broken
@@ -175,8 +175,8 @@ def _read_phone(raw: Raw) -> str | None:
     if text is None or not text.strip():
         return None
     if not PHONE.fullmatch(text):
-        words = "Must be E.164: a plus, then 2 to 15 digits, nothing else; e.g. +15550001234."
-        raise Refused(BrokenRule(words, "invalid_phone"))
+        message = "Must be E.164: a plus, then 2 to 15 digits, nothing else; e.g. +15550001234."
+        raise Refused(BrokenRule(message, "invalid_phone"))
     return text
 
 
@@ -273,8 +273,8 @@ def _read_preferences(raw: Raw) -> dict[Channel, bool | None] | None:
 
 
 def _no_channel(name: str) -> BrokenRule:
-    words = f"There is no channel of this name; there are {', '.join(CHANNELS)}."
-    return BrokenRule(words, "unknown_key", f"/{escape_pointer(name)}")
+    message = f"There is no channel of this name; there are {', '.join(CHANNELS)}."
+    return BrokenRule(message, "unknown_key", f"/{escape_pointer(name)}")
 
 
 def _more_no_channels(rest: int) -> BrokenRule:
@@ -292,7 +292,7 @@ _READERS: Final[dict[str, Callable[[Raw], object]]] = {
     "custom_fields": _read_custom_fields,
     "communication_preferences": _read_preferences,
 }
-_SPELLINGS: Final = {name: name for name in _READERS} | {
+SPELLINGS: Final = {name: name for name in _READERS} | {
     "firstName": "first_name",
     "lastName": "last_name",
     "companyName": "company_name",

@@ -1,7 +1,7 @@
 """Load, decide, append; and decide again when another writer was faster."""
 
 from collections.abc import Callable
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, assert_never
 
 import msgspec
 from msgspec import Raw, Struct
@@ -16,11 +16,12 @@ from command_side.commands import (
     UpdateCustomer,
 )
 from command_side.customer import Live, customer_of, decide
+from command_side.deadline import Deadline
 from command_side.draft import Draft, DraftCustomer, LogPlace, render
 from command_side.errors import (
-    CustomerGone,
     CustomerNotFound,
     ExternalIdTaken,
+    PersonErased,
     TooBusy,
     VersionMismatch,
 )
@@ -29,8 +30,8 @@ from command_side.locks import CustomerLocks
 from events.append import (
     Appended,
     AppendLog,
-    Failed,
-    KeyTaken,
+    ExternalIdHeld,
+    GroupRefused,
     Outcome,
     Replayed,
     StreamEvent,
@@ -57,6 +58,12 @@ class Means(Struct, frozen=True, kw_only=True):
     keyring: Keyring
     locks: CustomerLocks
     tokens: Tokens
+    wait_seconds: float
+    """How long a command may take."""
+
+    def deadline(self) -> Deadline:
+        """That of a command that begins now."""
+        return Deadline(self.wait_seconds)
 
     def token(self, origin: Origin, place: LogPlace) -> str:
         """The consistency token of a place in the log."""
@@ -131,11 +138,23 @@ class CommandHandler:
         self._means = means
 
     async def create(
-        self, command: CreateCustomer, origin: Origin, terms: Terms | None = None
+        self,
+        command: CreateCustomer,
+        origin: Origin,
+        terms: Terms | None = None,
+        *,
+        deadline: Deadline | None = None,
     ) -> Written:
         """Make a customer under a new id. Raises Rejection, LogUnavailable, AlreadyDone."""
         draft = Draft(self._means.keyring, origin)
-        written = await self._run(draft, draft.add_new(), command, origin, terms or Terms())
+        written = await self._run(
+            draft,
+            draft.add_new(),
+            command,
+            origin,
+            terms or Terms(),
+            deadline or self._means.deadline(),
+        )
         assert written is not None, "nobody else writes to a new id"  # noqa: S101 - a type guard
         return written
 
@@ -147,6 +166,7 @@ class CommandHandler:
         terms: Terms | None = None,
         *,
         held: str | None = None,
+        deadline: Deadline | None = None,
     ) -> Written:
         """Run a command on a customer that exists. Raises Rejection, LogUnavailable, AlreadyDone.
 
@@ -154,21 +174,23 @@ class CommandHandler:
         makes this one load and decide again, at most ten times. `held` is the external_id by which
         the customer was found; when it is no longer its own, Moved is raised.
         """
-        async with self._means.locks.hold([customer_id]):
+        terms, deadline = terms or Terms(), deadline or self._means.deadline()
+        async with self._means.locks.hold(origin.workspace_id, [customer_id], deadline):
             for _ in range(ATTEMPTS_MAX):
                 draft = Draft(self._means.keyring, origin)
-                customer = await self._load(draft, customer_id, origin, held)
-                written = await self._run(draft, customer, command, origin, terms or Terms())
+                async with deadline.ends():
+                    customer = await self._load(draft, customer_id, origin, held)
+                written = await self._run(draft, customer, command, origin, terms, deadline)
                 if written is not None:
                     return written
         raise TooBusy
 
     async def recall(self, outcome: Raw, origin: Origin) -> Written:
-        """What was answered first, from its receipt and the events. Raises CustomerGone."""
+        """What was answered first, from its receipt and the events. Raises PersonErased."""
         kept = msgspec.json.decode(outcome, type=_Kept)
         event = await read_kept(self._means, origin, kept.event)
         if event.erased:
-            raise CustomerGone
+            raise PersonErased
         customer = Draft(self._means.keyring, origin).add_known(event)
         written = self._written(customer, customer.place, kept.action, origin)
         return msgspec.structs.replace(written, replayed=True, is_strict=kept.is_strict)
@@ -181,14 +203,20 @@ class CommandHandler:
         if newest is None:
             raise CustomerNotFound
         if newest.erased:
-            raise CustomerGone if held is None else Moved
+            raise PersonErased if held is None else Moved
         customer = draft.add_known(newest)
         if held is not None and customer.held_before != held:
             raise Moved
         return customer
 
     async def _run(
-        self, draft: Draft, customer: DraftCustomer, command: Command, origin: Origin, terms: Terms
+        self,
+        draft: Draft,
+        customer: DraftCustomer,
+        command: Command,
+        origin: Origin,
+        terms: Terms,
+        deadline: Deadline,
     ) -> Written | None:
         """Check, decide, append; None when another writer was faster."""
         # The order of refusals: no such customer, a bad request, another version, a taken key.
@@ -204,10 +232,12 @@ class CommandHandler:
             receipt = terms.claim.receipt(kept)
         place = customer.place
         if events or receipt is not None:
-            appended = accepted(await self._means.appender.append(draft.group(receipt)))
+            outcome = await self._means.appender.append(draft.group(receipt), deadline)
+            appended = accepted(outcome)
             if appended is None:
                 return None
-            place = draft.settle(appended) or place
+            draft.stamp(appended)
+            place = draft.place_in(appended) or place
         return self._written(customer, place, action, origin)
 
     def _written(
@@ -245,12 +275,14 @@ def accepted(outcome: Outcome) -> Appended | None:
             return outcome
         case VersionConflict():
             return None
-        case KeyTaken():
+        case ExternalIdHeld():
             raise ExternalIdTaken(outcome.external_id, outcome.holder)
-        case Failed():
+        case GroupRefused():
             raise AppendFailed(outcome.sqlstate)
         case Replayed():
             raise AlreadyDone(outcome)
+        case _:
+            assert_never(outcome)
 
 
 def _action(command: Command) -> Action:
@@ -263,3 +295,5 @@ def _action(command: Command) -> Action:
             return "deleted"
         case RestoreCustomer():
             return "restored"
+        case _:
+            assert_never(command)

@@ -11,7 +11,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import Raw, Struct
 
-from command_side.errors import KeyReused, Rejection, RequestInProgress
+from command_side.errors import IdempotencyKeyReused, Rejection, RequestInProgress
 from events.append import AppendLog, NewReceipt, Replayed
 from events.envelope import WorkspaceId
 from events.receipts import ReceiptHasher
@@ -48,7 +48,7 @@ class Claim(Struct, frozen=True, kw_only=True):
 
 
 class AlreadyDone(Exception):
-    """Another process was faster with the same key: this is its receipt, and nothing was written.
+    """A request with the same key was done before: its receipt. Nothing was written now.
 
     Never told to a client.
     """
@@ -74,36 +74,41 @@ class Idempotency:
     ) -> Done:
         """What `work` does, or what `recall` makes of the receipt of an earlier success.
 
-        `work` must let its receipt commit with its events. Raises RequestInProgress, KeyReused,
-        and what the two raise; a request that was refused left no receipt, and is decided anew.
+        `work` must let its receipt commit with its events. Raises RequestInProgress,
+        IdempotencyKeyReused, and what the two raise; a request that was refused left no receipt,
+        and is decided anew.
         """
         if request is None:
             return await work(None)
         claim = await self._claim(request)
-        running = (claim.workspace_id, claim.key_hmac)
-        if running not in self._running:
-            with self._alone(running):
-                kept = await self._read_receipt(claim)
-                if kept is None:
-                    try:
-                        return await work(claim)
-                    except AlreadyDone as earlier:
-                        kept = earlier.kept
-                    except Rejection:
-                        # What refuses it may be what its own first sending did meanwhile.
-                        kept = await self._read_receipt(claim)
-                        if kept is None:
-                            raise
-        else:
-            kept = await self._read_receipt(claim)
-            if kept is None:
-                raise RequestInProgress
+        try:
+            return await self._run_once(claim, work)
+        except AlreadyDone as earlier:
+            kept = earlier.kept
         if request.body is None or kept.payload_hmac != claim.payload_hmac:
-            raise KeyReused
+            raise IdempotencyKeyReused
         return await recall(kept.outcome)
 
-    async def _read_receipt(self, claim: Claim) -> Replayed | None:
-        return await self._log.read_receipt(claim.workspace_id, claim.key_hmac)
+    async def _run_once(
+        self, claim: Claim, work: Callable[[Claim | None], Awaitable[Done]]
+    ) -> Done:
+        running = (claim.workspace_id, claim.key_hmac)
+        if running in self._running:
+            await self._raise_if_done(claim)
+            raise RequestInProgress
+        with self._alone(running):
+            await self._raise_if_done(claim)
+            try:
+                return await work(claim)
+            except Rejection:
+                # What refuses it may be what its own first sending did meanwhile.
+                await self._raise_if_done(claim)
+                raise
+
+    async def _raise_if_done(self, claim: Claim) -> None:
+        kept = await self._log.read_receipt(claim.workspace_id, claim.key_hmac)
+        if kept is not None:
+            raise AlreadyDone(kept)
 
     async def _claim(self, request: KeyedRequest) -> Claim:
         scope = (request.method, request.path, request.key)

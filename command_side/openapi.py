@@ -6,13 +6,15 @@ from typing import Final
 import msgspec
 
 from command_side.bulk import ROWS_MAX, version_error
+from command_side.fields import SPELLINGS
+from command_side.idempotency_key import KEY_MAX
 from command_side.openapi_failures import FAILURES
 from command_side.openapi_schemas import SCHEMAS
 from events.customer import EXTERNAL_ID_MAX
 from events.document_schema import customer_schema, example_customer
-from runtime.web.idempotency_key import KEY_MAX
 from runtime.web.json_body import BULK_LIMIT, JSON_TYPES, OBJECT_LIMIT, PATCH_TYPES
-from runtime.web.openapi_kit import (
+from runtime.web.openapi.customers import ID_OF_ANSWER, describe_customer
+from runtime.web.openapi.kit import (
     EXAMPLE_ID,
     Answer,
     Body,
@@ -22,23 +24,17 @@ from runtime.web.openapi_kit import (
     link,
     ref,
     success_example,
-    success_schema,
 )
-from runtime.web.openapi_parameters import external_id_parameter, parameter_refs
+from runtime.web.openapi.parameters import parameter_refs
 from runtime.web.strict_json import DEEPEST
 
-_CREATION: Final[Json] = {
-    "email": "jane@example.com",
-    "firstName": "Jane",
-    "lastName": "Doe",
-    "phone": "+15550001234",
-    "companyName": "Acme Corp",
-    "external_id": "cust-001",
-    "tags": ["vip"],
-    "custom_fields": {"account_type": "premium"},
-    "communication_preferences": {"sms": True, "email": True, "voice": False},
-}
+_SHARED: Final = describe_customer(customer_schema(), EXTERNAL_ID_MAX)
 _JANE: Final = example_customer(EXAMPLE_ID)
+# The last spelling of a name is the one that the published reference sends.
+_SENT_AS: Final = {name: member for member, name in SPELLINGS.items()}
+_CREATION: Final[Json] = {
+    _SENT_AS[name]: value for name, value in _JANE.items() if name in _SENT_AS
+}
 _CHANGED: Final = _JANE | {
     "company_name": None,
     "custom_fields": {"account_type": "premium", "region": "north"},
@@ -61,19 +57,18 @@ _BODY: Final = ("invalid_fields", "body_too_long")
 _FOUND: Final = ("customer_erased", "version_mismatch")
 _BY_ID: Final = ("malformed_id", "customer_not_found", *_FOUND)
 _BY_EXTERNAL_ID: Final = ("malformed_external_id", "external_id_not_found", *_FOUND)
-_OF_ID: Final = {"customer_id": "$response.body#/data/id"}
 _TOKEN: Final = "$response.header.X-Consistency-Token"  # noqa: S105 - where the token stands
 
 _LINKS: Final[dict[str, Json]] = {
-    "get": link("get_customer", "Read it.", _OF_ID | {"header.X-Consistency-Token": _TOKEN}),
-    "update": link("update_customer", "Change it.", _OF_ID),
-    "patch": link("patch_customer", "Change it.", _OF_ID),
-    "delete": link("delete_customer", "Delete it.", _OF_ID),
+    "get": link("get_customer", "Read it.", ID_OF_ANSWER | {"header.X-Consistency-Token": _TOKEN}),
+    "update": link("update_customer", "Change it.", ID_OF_ANSWER),
+    "patch": link("patch_customer", "Change it.", ID_OF_ANSWER),
+    "delete": link("delete_customer", "Delete it.", ID_OF_ANSWER),
 }
 _LINKS_OF_DELETED: Final[dict[str, Json]] = {
-    "get": link("get_customer", "It is gone: 404.", _OF_ID),
-    "delete": link("delete_customer", "It is gone: 404.", _OF_ID),
-    "restore": link("restore_customer", "Bring it back.", _OF_ID),
+    "get": link("get_customer", "It is deleted: 404.", ID_OF_ANSWER),
+    "delete": link("delete_customer", "It is deleted: 404.", ID_OF_ANSWER),
+    "restore": link("restore_customer", "Bring it back.", ID_OF_ANSWER),
 }
 
 
@@ -178,7 +173,7 @@ OPERATIONS: Final[dict[str, Operation]] = {
     ),
     "delete_customer": Operation(
         tag="Customers",
-        description="Gone from get, list, search and tags at once; its `external_id` is free. "
+        description="Out of get, list, search and tags at once; its `external_id` is free. "
         "Deleting it again is 404; it can be restored.",
         parameters=parameter_refs("customer_id", *_CONDITIONS, *_HISTORY),
         answers={200: _DELETED},
@@ -264,20 +259,19 @@ OPERATIONS: Final[dict[str, Operation]] = {
 
 DESCRIPTION: Final = Description(
     operations=OPERATIONS,
-    failures=FAILURES,
+    failures={**_SHARED.failures, **FAILURES},
     schemas={
-        "Customer": customer_schema(),
-        "CustomerAnswer": success_schema(ref("Customer"), ref("Meta")),
+        **_SHARED.schemas,
         **SCHEMAS,
     },
     parameters={
-        "external_id": external_id_parameter(EXTERNAL_ID_MAX),
+        **_SHARED.parameters,
         "Idempotency-Key": {
             "name": "Idempotency-Key",
             "in": "header",
             "description": "A key of your own for this request, quoted or bare: sent again with "
-            "the same key, it is done once and answered twice. Kept for 24 hours or longer, per "
-            "workspace, method and path.",
+            "the same key, it is done once; every repeat gets the first answer. Kept for 24 "
+            "hours or longer, per workspace, method and path.",
             "schema": {
                 "type": "string",
                 "pattern": f"^({_BARE_KEY}|{_QUOTED_KEY})$",

@@ -17,7 +17,7 @@ from command_side.fields import (
     VERSION_MAX,
 )
 from events.customer import EXTERNAL_ID_MAX
-from runtime.web.openapi_kit import (
+from runtime.web.openapi.kit import (
     NO_CONTROL,
     NO_FORBIDDEN,
     Json,
@@ -75,8 +75,8 @@ _FIELDS: Final[dict[str, Json]] = {
         "type": ["array", "null"],
         "maxItems": TAGS_MAX,
         "items": {"type": "string", "pattern": _TAG},
-        "description": f"1 to {TAG_MAX} characters each, once trimmed. Of those that differ in case "
-        "only, the first is kept. A comma is refused: it separates in the filter. Always "
+        "description": f"1 to {TAG_MAX} characters each, once trimmed. Of those that differ in "
+        "case only, the first is kept. A comma is refused: it separates in the filter. Always "
         "replaced as a whole.",
     },
     "custom_fields": {
@@ -149,7 +149,7 @@ SCHEMAS: Final[dict[str, Json]] = {
         {
             **_FIELDS,
             "external_id": _FIELDS["external_id"]
-            | {"type": "string", "description": "Decides whom the row is about."},
+            | {"type": "string", "description": "Identifies the customer."},
             "if_version": {
                 "type": "integer",
                 "minimum": 1,
@@ -170,7 +170,7 @@ SCHEMAS: Final[dict[str, Json]] = {
     "BulkBody": object_schema({"customers": ref("BulkRows")}, required=["customers"]) | _IGNORED,
     "RowDone": described(
         RowDone,
-        "A row that is as it was wished.",
+        "A row that succeeded.",
         index=_INDEX,
         status={
             "type": "string",

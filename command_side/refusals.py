@@ -1,10 +1,12 @@
-"""How each rejection is told over HTTP."""
+"""How each rejection is answered over HTTP."""
 
 from litestar import Response
 
 from command_side.errors import (
+    CustomerNotFound,
     ExternalIdTaken,
     InvalidFields,
+    PersonErased,
     Rejection,
     RequestInProgress,
     TooBusy,
@@ -13,7 +15,8 @@ from command_side.errors import (
 from events.errors import LogUnavailable
 from runtime.field_error import FieldError
 from runtime.web.conditions import etag
-from runtime.web.problems import RETRY_SOON, AnyRequest, ApiError, answer, away
+from runtime.web.customer_problems import customer_erased, customer_not_found
+from runtime.web.problems import RETRY_SOON, AnyRequest, ApiError, answer, unavailable
 
 
 def api_error_of(rejection: Rejection) -> ApiError:
@@ -25,10 +28,14 @@ def api_error_of(rejection: Rejection) -> ApiError:
             return _version_mismatch(rejection)
         case ExternalIdTaken():
             return _external_id_taken(rejection)
-        case RequestInProgress() | TooBusy():
-            return ApiError(rejection.code, str(rejection), headers=RETRY_SOON)
+        case CustomerNotFound():
+            return customer_not_found(rejection.sought_by)
+        case PersonErased():
+            return customer_erased()
         case _:
-            return ApiError(rejection.code, str(rejection))
+            is_passing = isinstance(rejection, RequestInProgress | TooBusy)
+            headers = RETRY_SOON if is_passing else {}
+            return ApiError(rejection.code, str(rejection), headers=headers)
 
 
 def refuse(request: AnyRequest, rejection: Rejection) -> Response[bytes]:
@@ -36,9 +43,9 @@ def refuse(request: AnyRequest, rejection: Rejection) -> Response[bytes]:
     return answer(request, api_error_of(rejection))
 
 
-def log_away(request: AnyRequest, error: LogUnavailable) -> Response[bytes]:
-    """Exception handler: the log cannot be reached."""
-    return answer(request, away(f"{error} Send the request again."))
+def answer_log_unavailable(request: AnyRequest, error: LogUnavailable) -> Response[bytes]:
+    """Exception handler: answers that the log cannot be reached."""
+    return answer(request, unavailable(f"{error} Send the request again."))
 
 
 def _external_id_taken(rejection: ExternalIdTaken) -> ApiError:

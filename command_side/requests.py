@@ -1,4 +1,4 @@
-"""What a request to write says: all of it read at once, and what is wrong with it told later.
+"""What a request to write says: all of it read at once, and refused later for what is wrong.
 
 Whether there is such a customer at all is answered before what is wrong with the request. So
 faults are collected here, and raised by `check` when the customer is known.
@@ -16,6 +16,7 @@ from command_side.errors import InvalidFields
 from command_side.fields import read_changes
 from command_side.handler import Terms
 from command_side.idempotency import Claim, KeyedRequest
+from command_side.idempotency_key import read_idempotency_key
 from command_side.unknown import unknown_errors, unknown_warnings
 from events.customer import CustomerData
 from events.envelope import WorkspaceId
@@ -24,7 +25,6 @@ from runtime.field_error import FieldError
 from runtime.web.authentication import principal_of
 from runtime.web.conditions import IF_MATCH, IF_NONE_MATCH, read_conditions
 from runtime.web.context import read_context
-from runtime.web.idempotency_key import read_idempotency_key
 from runtime.web.json_body import OBJECT_LIMIT, check_type, read_bytes
 from runtime.web.paths import one_spelling
 from runtime.web.preferences import heed_handling
@@ -48,7 +48,7 @@ class Incoming(Struct, frozen=True, kw_only=True):
     """None when nobody wants it, or when it is too long."""
     unreadable: ApiError | None
     """Why the request as a whole cannot be read."""
-    errors: tuple[FieldError, ...]
+    request_errors: tuple[FieldError, ...]
     """What is wrong with headers and parameters."""
     warnings: tuple[str, ...]
 
@@ -64,9 +64,9 @@ class WriteRequest(Struct, frozen=True, kw_only=True):
     changes: CustomerChanges
     """Without the members that have an error."""
     unreadable: ApiError | None
-    errors: tuple[FieldError, ...]
+    body_errors: tuple[FieldError, ...]
     """What is wrong with the members of the body."""
-    other_errors: tuple[FieldError, ...]
+    request_errors: tuple[FieldError, ...]
     """What is wrong with headers and parameters."""
     warnings: tuple[str, ...]
 
@@ -85,19 +85,19 @@ class WriteRequest(Struct, frozen=True, kw_only=True):
         try:
             return read()
         except ApiError as refused:
-            beside = refused.errors + self.other_errors
+            beside = refused.errors + self.request_errors
             refuse_unreadable(self.unreadable, beside)
-            raise InvalidFields(self.errors + beside) from None
+            raise InvalidFields(self.body_errors + beside) from None
 
     def check(self, before: CustomerData) -> None:
         """Raises all that is wrong with the request: ApiError, InvalidFields."""
-        refuse_unreadable(self.unreadable, self.other_errors)
-        if self.errors or self.other_errors:
-            broken = rules_broken(before, self.changes, self.errors, "")
-            raise InvalidFields(broken + self.other_errors)
+        refuse_unreadable(self.unreadable, self.request_errors)
+        if self.body_errors or self.request_errors:
+            broken = rules_broken(before, self.changes, self.body_errors, "")
+            raise InvalidFields(broken + self.request_errors)
 
 
-async def read_write(
+async def read_write_request(
     request: AnyRequest, *, has_body: bool = True, is_conditional: bool = True
 ) -> WriteRequest:
     """Read a request to write one customer; raises nothing that is wrong with it."""
@@ -121,8 +121,8 @@ async def read_write(
         conditions=conditions,
         changes=reading.changes,
         unreadable=unreadable,
-        errors=(*faults, *reading.errors, *unknown),
-        other_errors=incoming.errors + condition_errors,
+        body_errors=(*faults, *reading.errors, *unknown),
+        request_errors=incoming.request_errors + condition_errors,
         warnings=incoming.warnings + unknown_warnings(reading.unknown),
     )
 
@@ -155,7 +155,7 @@ async def read_incoming(
         keyed=None if key is None else _keyed(request, origin.workspace_id, key, body),
         body=body,
         unreadable=unreadable,
-        errors=tuple(errors),
+        request_errors=tuple(errors),
         warnings=warnings,
     )
 

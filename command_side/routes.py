@@ -6,11 +6,11 @@ from litestar import Response, delete, patch, post, put
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
-from command_side.answers import answer_written
+from command_side.answers import answer_once
 from command_side.commands import CreateCustomer, DeleteCustomer, RestoreCustomer, UpdateCustomer
 from command_side.handler import Change, CommandHandler
 from command_side.idempotency import Idempotency
-from command_side.requests import WriteRequest, read_write
+from command_side.requests import WriteRequest, read_write_request
 from events.envelope import CustomerId
 from runtime.web.envelope import BASE_PATH
 from runtime.web.paths import CustomerIdText, read_customer_id
@@ -28,14 +28,15 @@ async def create_customer(
     once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Create a single customer."""
-    asked = await read_write(request, is_conditional=False)
+    asked = await read_write_request(request, is_conditional=False)
     command = CreateCustomer(changes=asked.changes)
-    written = await once.run(
-        asked.keyed,
-        lambda claim: commands.create(command, asked.origin, asked.terms(claim)),
-        lambda kept: commands.recall(kept, asked.origin),
+    return await answer_once(
+        request,
+        asked,
+        commands,
+        once,
+        lambda terms: commands.create(command, asked.origin, terms),
     )
-    return answer_written(request, written, asked.warnings)
 
 
 @put(_CUSTOMER, opt=WRITE)
@@ -68,7 +69,7 @@ async def delete_customer(
     once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Take the customer out of every answer; its history stays."""
-    asked = await read_write(request, has_body=False)
+    asked = await read_write_request(request, has_body=False)
     return await _change(request, asked, customer_id, DeleteCustomer(), commands, once)
 
 
@@ -80,7 +81,7 @@ async def restore_customer(
     once: NamedDependency[Idempotency],
 ) -> Response[bytes]:
     """Bring a deleted customer back, with its id and its history."""
-    asked = await read_write(request, has_body=False)
+    asked = await read_write_request(request, has_body=False)
     return await _change(request, asked, customer_id, RestoreCustomer(), commands, once)
 
 
@@ -96,7 +97,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
 async def _update(
     request: AnyRequest, customer_id: str, commands: CommandHandler, once: Idempotency
 ) -> Response[bytes]:
-    asked = await read_write(request)
+    asked = await read_write_request(request)
     command = UpdateCustomer(changes=asked.changes)
     return await _change(request, asked, customer_id, command, commands, once)
 
@@ -110,9 +111,10 @@ async def _change(
     once: Idempotency,
 ) -> Response[bytes]:
     customer = CustomerId(asked.read_path(lambda: read_customer_id(customer_id)))
-    written = await once.run(
-        asked.keyed,
-        lambda claim: commands.change(customer, command, asked.origin, asked.terms(claim)),
-        lambda kept: commands.recall(kept, asked.origin),
+    return await answer_once(
+        request,
+        asked,
+        commands,
+        once,
+        lambda terms: commands.change(customer, command, asked.origin, terms),
     )
-    return answer_written(request, written, asked.warnings)

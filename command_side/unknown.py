@@ -1,4 +1,4 @@
-"""Members of a body that nobody asks for: ignored and told, or refused."""
+"""Unknown members of a body: warned about, or refused."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -13,47 +13,47 @@ from runtime.web.ignored import shown, tell_first, warn_of_ignored
 from runtime.web.json_faults import fault
 
 
-class Whole(Struct, frozen=True, kw_only=True):
+class MemberKind(Struct, frozen=True, kw_only=True):
     """What the members of an object are called, and which of them the service alone sets."""
 
-    member: str
-    members: str
+    one: str
+    many: str
     server_owned: frozenset[str] = frozenset()
 
 
-CUSTOMER: Final = Whole(
-    member="field of a customer",
-    members="fields of a customer",
+CUSTOMER: Final = MemberKind(
+    one="field of a customer",
+    many="fields of a customer",
     server_owned=frozenset(CustomerDocument.__struct_fields__) - frozenset(FIELDS),
 )
-BULK_BODY: Final = Whole(member="member of a bulk body", members="members of a bulk body")
+BULK_BODY: Final = MemberKind(one="member of a bulk body", many="members of a bulk body")
 
 
-def unknown_warnings(names: Sequence[str], whole: Whole = CUSTOMER) -> tuple[str, ...]:
+def unknown_warnings(names: Sequence[str], kind: MemberKind = CUSTOMER) -> tuple[str, ...]:
     """What the answer says of members that were ignored."""
-    return tuple(warn_of_ignored(names, partial(_ignored, whole), "members"))
+    return tuple(warn_of_ignored(names, partial(_ignored, kind), "members"))
 
 
 def unknown_errors(
-    names: Sequence[str], pointer: str = "", whole: Whole = CUSTOMER
+    names: Sequence[str], pointer: str = "", kind: MemberKind = CUSTOMER
 ) -> tuple[FieldError, ...]:
     """What is wrong with them when the client wants strictness."""
-    refused, more = partial(_refused, whole, pointer), partial(_more_refused, whole, pointer)
+    refused, more = partial(_refused, kind, pointer), partial(_more_refused, kind, pointer)
     return tuple(tell_first(names, refused, more))
 
 
-def _ignored(whole: Whole, name: str) -> str:
-    if name in whole.server_owned:
+def _ignored(kind: MemberKind, name: str) -> str:
+    if name in kind.server_owned:
         return f"{name} is set by the service and was ignored."
-    return f"{shown(name)} is no {whole.member} and was ignored."
+    return f"{shown(name)} is no {kind.one} and was ignored."
 
 
-def _refused(whole: Whole, pointer: str, name: str) -> FieldError:
+def _refused(kind: MemberKind, pointer: str, name: str) -> FieldError:
     place = f"{pointer}/{escape_pointer(name)}"
-    if name in whole.server_owned:
+    if name in kind.server_owned:
         return fault("Set by the service; leave it out.", "read_only", place, name)
-    return fault(f"No {whole.member} has this name.", "unknown_field", place, name)
+    return fault(f"No {kind.one} has this name.", "unknown_field", place, name)
 
 
-def _more_refused(whole: Whole, pointer: str, rest: int) -> FieldError:
-    return fault(f"{rest} more are no {whole.members}.", "unknown_field", pointer)
+def _more_refused(kind: MemberKind, pointer: str, rest: int) -> FieldError:
+    return fault(f"{rest} more are no {kind.many}.", "unknown_field", pointer)

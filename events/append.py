@@ -62,7 +62,7 @@ class VersionConflict(Struct, frozen=True, kw_only=True):
     stream_id: CustomerId
 
 
-class KeyTaken(Struct, frozen=True, kw_only=True):
+class ExternalIdHeld(Struct, frozen=True, kw_only=True):
     """Another live customer of the workspace holds an external_id the group takes."""
 
     external_id: str
@@ -78,13 +78,13 @@ class Replayed(Struct, frozen=True, kw_only=True):
     recorded_at: datetime
 
 
-class Failed(Struct, frozen=True, kw_only=True):
+class GroupRefused(Struct, frozen=True, kw_only=True):
     """The database refused the group's very values; its neighbours were appended."""
 
     sqlstate: str
 
 
-Outcome: TypeAlias = Appended | VersionConflict | KeyTaken | Replayed | Failed
+Outcome: TypeAlias = Appended | VersionConflict | ExternalIdHeld | Replayed | GroupRefused
 
 
 class StreamEvent(Struct, frozen=True, kw_only=True):

@@ -3,8 +3,8 @@
 The secrets of a log itself are wrapped the same way.
 
 AES-256-GCM throughout; a sealed text is the byte 1 for this format, a random nonce of 12 bytes,
-then ciphertext and tag. What is authenticated beside a payload binds it to its place, so that no
-payload can be moved elsewhere.
+then ciphertext and tag. What is authenticated beside a payload binds it to its event, so that no
+payload can be moved to another.
 """
 
 import os
@@ -101,7 +101,7 @@ class Keyring:
             raise KeyUnavailable(master_key_id) from error
 
 
-class Place(Struct, frozen=True, kw_only=True):
+class PayloadBinding(Struct, frozen=True, kw_only=True):
     """Where a payload belongs. The position is not part of it: it is unknown when sealing."""
 
     workspace_id: WorkspaceId
@@ -124,19 +124,19 @@ class Place(Struct, frozen=True, kw_only=True):
         ).encode()
 
 
-def seal_payload(data_key: DataKey, place: Place, payload: bytes) -> bytes:
-    """Encrypt a payload for its place."""
-    return _seal(AESGCM(data_key.key), payload, place.encoded())
+def seal_payload(data_key: DataKey, binding: PayloadBinding, payload: bytes) -> bytes:
+    """Encrypt a payload and bind it to where it belongs."""
+    return _seal(AESGCM(data_key.key), payload, binding.encoded())
 
 
-def open_payload(data_key: DataKey, place: Place, sealed: bytes) -> bytes:
-    """Decrypt a payload; raises CorruptEvent when it is not what was written to this place."""
+def open_payload(data_key: DataKey, binding: PayloadBinding, sealed: bytes) -> bytes:
+    """Decrypt a payload; raises CorruptEvent when it was not sealed with this binding."""
     try:
-        return _open(AESGCM(data_key.key), sealed, place.encoded())
+        return _open(AESGCM(data_key.key), sealed, binding.encoded())
     except InvalidTag as error:
         raise CorruptEvent(
-            f"The payload of {place.type} version {place.stream_version} of customer "
-            f"{place.stream_id} fails authentication: it was changed or moved after it was "
+            f"The payload of {binding.type} version {binding.stream_version} of customer "
+            f"{binding.stream_id} fails authentication: it was changed or moved after it was "
             "written."
         ) from error
 

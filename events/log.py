@@ -11,11 +11,11 @@ from psycopg.rows import TupleRow, args_row
 
 from events.append import (
     Appended,
-    Failed,
+    ExternalIdHeld,
     Group,
+    GroupRefused,
     Head,
     KeyedEvent,
-    KeyTaken,
     Outcome,
     Replayed,
     StreamEvent,
@@ -24,8 +24,12 @@ from events.append import (
 from events.chain import GENESIS
 from events.envelope import CustomerId, Position, StoredEvent, StreamVersion, WorkspaceId
 from events.errors import LogUnavailable
+from events.gathering import Gathering
 from events.keys import WrappedKey, WrappedSecret
-from runtime.postgres import Pool, ask
+from runtime.postgres import ANSWER_SECONDS, Pool, ask
+
+LOOK_UP_SECONDS: Final = 5.0
+"""A look-up takes milliseconds, and others wait for it: a connection is soon held for silent."""
 
 # Appends groups; the function takes the log's lock, so this is one round trip in one transaction.
 _APPEND: Final[LiteralString] = """
@@ -90,11 +94,26 @@ SELECT log.current_generation(%b::int4), e.position, e.chain
 
 
 class PostgresLog:
-    """The log as an API process has it: it appends, and reads only one workspace at a time."""
+    """The log as an API process has it: it appends, and reads only one workspace at a time.
 
-    def __init__(self, pool: Pool, log_id: int) -> None:
+    With a pool of its own for appends, none of them waits for a look-up. A connection that does
+    not answer an append within `answer_seconds` is given up.
+    """
+
+    def __init__(
+        self,
+        pool: Pool,
+        log_id: int,
+        *,
+        append_pool: Pool | None = None,
+        answer_seconds: float = ANSWER_SECONDS,
+    ) -> None:
         self._pool = pool
+        self._append_pool = append_pool or pool
+        self._answer_seconds = answer_seconds
         self._log_id = log_id
+        self._newest = Gathering(self._read_newest)
+        self._reservations = Gathering(self._find_reservations)
 
     @property
     def log_id(self) -> int:
@@ -119,10 +138,11 @@ class PostgresLog:
             return await cursor.fetchall()
 
         try:
-            return [_outcome(row) for row in await ask(self._pool, append)]
+            rows = await ask(self._append_pool, append, seconds=self._answer_seconds)
+            return [_outcome(row) for row in rows]
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(groups) == 1:
-                return [Failed(sqlstate=error.sqlstate or "")]
+                return [GroupRefused(sqlstate=error.sqlstate or "")]
             middle = len(groups) // 2
             return await self._append(groups[:middle]) + await self._append(groups[middle:])
 
@@ -130,6 +150,11 @@ class PostgresLog:
         self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
     ) -> dict[CustomerId, StreamEvent]:
         """The newest event of each of these customers that exists in this workspace."""
+        return await self._newest.find(workspace_id, stream_ids)
+
+    async def _read_newest(
+        self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
+    ) -> dict[CustomerId, StreamEvent]:
         events = await self._read_events(_READ_NEWEST, [workspace_id, stream_ids])
         return {event.stream_id: event for event in events}
 
@@ -148,12 +173,17 @@ class PostgresLog:
             await cursor.execute(query, parameters, binary=True)
             return await cursor.fetchall()
 
-        return await ask(self._pool, read)
+        return await ask(self._pool, read, seconds=LOOK_UP_SECONDS)
 
     async def find_reservations(
         self, workspace_id: WorkspaceId, external_ids: list[str]
     ) -> dict[str, CustomerId]:
         """The customers that hold these external_ids."""
+        return await self._reservations.find(workspace_id, external_ids)
+
+    async def _find_reservations(
+        self, workspace_id: WorkspaceId, external_ids: list[str]
+    ) -> dict[str, CustomerId]:
         rows = await self._read(_FIND_RESERVATIONS, [workspace_id, self._log_id, external_ids])
         return {str(name): CustomerId(holder) for name, holder in rows}
 
@@ -181,14 +211,22 @@ class PostgresLog:
 
         Some thousand at most, and none while somebody else is at it.
         """
-        [(pruned,)] = await self._read(_PRUNE_RECEIPTS, [self._log_id, days])
+        [(pruned,)] = await self._read(
+            _PRUNE_RECEIPTS, [self._log_id, days], seconds=ANSWER_SECONDS
+        )
         return pruned
 
-    async def _read(self, query: LiteralString, parameters: Sequence[object]) -> list[TupleRow]:
+    async def _read(
+        self,
+        query: LiteralString,
+        parameters: Sequence[object],
+        *,
+        seconds: float = LOOK_UP_SECONDS,
+    ) -> list[TupleRow]:
         async def read(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
             return await (await connection.execute(query, parameters)).fetchall()
 
-        return await ask(self._pool, read)
+        return await ask(self._pool, read, seconds=seconds)
 
 
 class LogReader:
@@ -274,7 +312,7 @@ def _outcome(row: TupleRow) -> Outcome:
         case "version_conflict":
             return VersionConflict(stream_id=stream_id)
         case "key_taken":
-            return KeyTaken(external_id=external_id, holder=stream_id)
+            return ExternalIdHeld(external_id=external_id, holder=stream_id)
         case "replayed":
             return Replayed(
                 command_id=command_id,

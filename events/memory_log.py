@@ -7,10 +7,10 @@ import msgspec
 
 from events.append import (
     Appended,
+    ExternalIdHeld,
     Group,
     Head,
     KeyedEvent,
-    KeyTaken,
     Outcome,
     Replayed,
     StreamEvent,
@@ -95,7 +95,7 @@ class MemoryLog:
                     recorded_at=receipt.recorded_at,
                     chain=self._tip().chain,
                 )
-        return self._version_conflict(group) or self._key_taken(group)
+        return self._version_conflict(group) or self._external_id_held(group)
 
     def _version_conflict(self, group: Group) -> VersionConflict | None:
         versions: dict[CustomerId, int] = {}
@@ -111,12 +111,12 @@ class MemoryLog:
             versions[event.stream_id] = event.stream_version
         return None
 
-    def _key_taken(self, group: Group) -> KeyTaken | None:
+    def _external_id_held(self, group: Group) -> ExternalIdHeld | None:
         freed = {(free.external_id, free.stream_id) for free in group.frees}
         for take in group.takes:
             holder = self._holders.get((group.workspace_id, take.external_id))
             if holder is not None and (take.external_id, holder) not in freed:
-                return KeyTaken(external_id=take.external_id, holder=holder)
+                return ExternalIdHeld(external_id=take.external_id, holder=holder)
         return None
 
     def _record(self, group: Group, event: NewEvent, now: datetime) -> None:

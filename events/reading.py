@@ -5,7 +5,7 @@ from events.append import KeyedEvent
 from events.customer import CustomerEvent
 from events.envelope import RecordedEvent
 from events.errors import CorruptEvent
-from events.keys import Keyring, Place, open_payload
+from events.keys import Keyring, PayloadBinding, open_payload
 
 
 def open_stored(keyring: Keyring, keyed: KeyedEvent) -> bytes | None:
@@ -23,14 +23,14 @@ def open_stored(keyring: Keyring, keyed: KeyedEvent) -> bytes | None:
             f"Event {stored.position} has no data key, and no CustomerErased says why: the key was "
             "lost or removed by hand. Restore keyring.data_keys from a backup."
         )
-    place = Place(
+    binding = PayloadBinding(
         workspace_id=stored.workspace_id,
         stream_id=stored.stream_id,
         stream_version=stored.stream_version,
         type=stored.type,
         schema_version=stored.schema_version,
     )
-    return open_payload(keyring.unwrap(keyed.wrapped_key), place, stored.payload)
+    return open_payload(keyring.unwrap(keyed.wrapped_key), binding, stored.payload)
 
 
 def recorded(keyring: Keyring, keyed: KeyedEvent) -> RecordedEvent:

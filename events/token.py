@@ -17,8 +17,6 @@ _LAYOUT: Final = Layout(">IIQ8s")
 class Token(Struct, frozen=True, kw_only=True):
     """A place in the log, with the first bytes of the chain there: a lost history is recognised."""
 
-    log_id: int
-    generation: int
     position: Position
     chain: bytes
     """The first eight bytes of the chain at `position`."""
@@ -43,7 +41,7 @@ class Tokens:
         content = self._sealer.open(_PURPOSE, workspace_id, text)
         if content is None:
             return None
-        log_id, generation, position, chain = _LAYOUT.unpack(content)
+        log_id, _, position, chain = _LAYOUT.unpack(content)
         if log_id != self._log_id:
             return None
-        return Token(log_id=log_id, generation=generation, position=position, chain=chain)
+        return Token(position=Position(position), chain=chain)

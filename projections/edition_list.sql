@@ -7,7 +7,8 @@
 --   $5  patterns of words
 -- Values stand in it as `($4)[1]`, which the planner knows as well as a constant.
 
--- Which customers are in a list. The arguments are those of list_customers.
+-- Which customers are in a list. The arguments are those of list_customers; p_filters holds
+-- 1 email_sort_key, 2 email_key, 3 phone, 4 external_id, 5 created_after, 6 updated_after.
 CREATE FUNCTION edition_0.write_condition(
     p_filters text[], p_tags_any text[], p_tags_none text[], p_anywhere text[], p_phone text[]
 ) RETURNS text

@@ -22,7 +22,7 @@ SELECT e.position FROM log.events e
 """
 
 
-class Failure(Struct, frozen=True):
+class ParkedRecord(Struct, frozen=True):
     """A parked customer as it is kept; `stack` may quote the customer."""
 
     workspace_id: WorkspaceId
@@ -35,10 +35,10 @@ class Failure(Struct, frozen=True):
 
 async def list_failures(
     connection: AsyncConnection[TupleRow], edition: int, log_id: int
-) -> list[Failure]:
+) -> list[ParkedRecord]:
     """Every parked customer of a log, the longest parked first."""
     query = sql.SQL("SELECT * FROM {}.read_parked(%s)").format(schema_of(edition))
-    async with connection.cursor(row_factory=args_row(Failure)) as cursor:
+    async with connection.cursor(row_factory=args_row(ParkedRecord)) as cursor:
         await cursor.execute(query, [log_id])
         return await cursor.fetchall()
 
@@ -48,7 +48,7 @@ async def retry_failure(
     keyring: Keyring,
     edition: int,
     log_id: int,
-    failure: Failure,
+    failure: ParkedRecord,
 ) -> ParkedCustomer | None:
     """Try a parked customer's newest event again; None when the customer is up to date now.
 

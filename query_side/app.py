@@ -50,15 +50,15 @@ async def query_side(
     sealer: Sealer,
     *,
     wait_seconds: float,
-    is_rung: Callable[[], bool],
+    can_hear_pings: Callable[[], bool],
 ) -> AsyncGenerator[QuerySide]:
     """A query side that answers until the block ends.
 
-    Tell `freshness.projected` what the projector's pings say; `is_rung` says whether they can
-    arrive.
+    Tell `freshness.projected` what the projector's pings say; `can_hear_pings` says whether they
+    can arrive.
     """
     model = ReadModel(pool, log_id)
-    freshness = Freshness(model.read_checkpoint, is_rung)
+    freshness = Freshness(model.read_checkpoint, can_hear_pings)
     cursors = Cursors(sealer)
     async with freshness.polling():
         yield QuerySide(

@@ -42,8 +42,8 @@ def read_sort(reader: ParameterReader, *, is_search: bool) -> tuple[str, ...]:
     known = ", ".join(SORT_KEYS)
     for name in dict.fromkeys(names):
         if name not in SORT_KEYS:
-            words = f"sort takes {known}, each with an optional - in front."
-            reader.refuse("sort", words, "unknown_value")
+            message = f"sort takes {known}, each with an optional - in front."
+            reader.refuse("sort", message, "unknown_value")
             break
     else:
         if len(set(names)) < len(names):
@@ -54,9 +54,9 @@ def read_sort(reader: ParameterReader, *, is_search: bool) -> tuple[str, ...]:
 def _read_exact(reader: ParameterReader, name: str) -> str | None:
     text = reader.one(name)
     if text is not None and not (text.strip() or (text and name == "external_id")):
-        # Nobody is listed who was not asked for, because a value went missing on the way.
-        words = f"{name} is blank; leave it out to filter by something else only."
-        reader.refuse(name, words, "blank")
+        # A value that went missing on the way must not make the list longer.
+        message = f"{name} is blank; leave it out to filter by something else only."
+        reader.refuse(name, message, "blank")
     return text
 
 
@@ -67,6 +67,6 @@ def _read_search(reader: ParameterReader) -> SearchPatterns | None:
         return None
     patterns = search_patterns(text)
     if patterns is not None and len(patterns.anywhere) > SEARCH_WORDS_MAX:
-        words = f"search takes at most {SEARCH_WORDS_MAX} different words."
-        reader.refuse("search", words, "too_many")
+        message = f"search takes at most {SEARCH_WORDS_MAX} different words."
+        reader.refuse("search", message, "too_many")
     return patterns

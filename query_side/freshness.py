@@ -1,6 +1,6 @@
 """Read your own writes: a read waits until the read model shows what its workspace has written.
 
-What a reader demands beyond that, by a consistency token, it gets or is told that it does not.
+A consistency token demands more: the read shows the place that it names, or fails.
 """
 
 import asyncio
@@ -45,14 +45,14 @@ class NotShownYet(Exception):
 class Freshness:
     """Knows how far the read model is, and wakes the reads that wait for a position.
 
-    `is_rung` says whether the projector's pings can arrive, that is, whether NATS is connected.
+    `can_hear_pings` says whether the projector's pings can arrive: whether NATS is connected.
     """
 
     def __init__(
-        self, read_checkpoint: Callable[[], Awaitable[Position]], is_rung: Callable[[], bool]
+        self, read_checkpoint: Callable[[], Awaitable[Position]], can_hear_pings: Callable[[], bool]
     ) -> None:
         self._read_checkpoint = read_checkpoint
-        self._is_rung = is_rung
+        self._can_hear_pings = can_hear_pings
         self._position = Position(0)
         self._waiting: dict[asyncio.Future[None], Position] = {}
         self._somebody_waits = asyncio.Event()
@@ -86,10 +86,10 @@ class Freshness:
     async def read(
         self, ask: Callable[[], Awaitable[FoundT]], demand: Demand, wait_seconds: float
     ) -> tuple[FoundT, bool]:
-        """What shows every write that had answered before, and whether it may be stale.
+        """An answer that shows every earlier write, and whether it may be stale.
 
-        Past the wait it is what there is; raises NotShownYet when that is less than the token
-        demands. A parked customer does not get any fresher.
+        Past the wait it is the newest there is, and NotShownYet is raised when that is older than
+        the token demands. A parked customer is not waited for.
         """
         found = await ask()
         newest = found.newest
@@ -100,7 +100,7 @@ class Freshness:
         while found.checkpoint < wanted and await self.wait_for(wanted, deadline - now()):
             found = await ask()
             if found.checkpoint < wanted:
-                # What was known of the read model is not so, or no longer.
+                # The checkpoint is lower than remembered; forget that.
                 self._position = found.checkpoint
         if found.checkpoint < demanded:
             raise NotShownYet
@@ -122,7 +122,9 @@ class Freshness:
             if not self._waiting:
                 self._somebody_waits.clear()
                 await self._somebody_waits.wait()
-            await asyncio.sleep(_POLL_SECONDS if self._is_rung() else _POLL_SECONDS_WITHOUT_NATS)
+            await asyncio.sleep(
+                _POLL_SECONDS if self._can_hear_pings() else _POLL_SECONDS_WITHOUT_NATS
+            )
             try:
                 self.projected(await self._read_checkpoint())
             except (psycopg.Error, NoReadModel) as error:

@@ -11,7 +11,7 @@ from runtime.text import SearchPatterns, fold_case, sort_key
 
 NEWEST_FIRST: Final = ("-created_at",)
 SORT_KEYS: Final = ("created_at", "updated_at", "last_name", "company_name", "email")
-"""What a list can be sorted by; a `-` in front makes it fall."""
+"""What a list can be sorted by; with a `-` in front descending."""
 MATCHES_MAX: Final = 10_000
 """So many matches of a search are counted, ranked, and paged through by number."""
 _NO_SEARCH: Final = (None,) * len(SearchPatterns.__struct_fields__)
@@ -40,14 +40,14 @@ class ListQuery(Struct, frozen=True, kw_only=True):
     offset: int
     limit: int
     after: tuple[str | None, ...] | None = None
-    """The place of the customer that the page is behind, as an earlier page told it."""
+    """Position of the last customer of the earlier page."""
 
     def fingerprint(self) -> bytes:
         """The same for every part of the same list."""
         return hashlib.sha256(msgspec.msgpack.encode((self.filters, self.sort))).digest()[:16]
 
     def parameters(self) -> list[object]:
-        """What edition_<n>.list_customers takes behind the workspace and the log."""
+        """What edition_<n>.list_customers takes after the workspace and the log."""
         filters = self.filters
         search = filters.search
         return [

@@ -8,14 +8,14 @@ from query_side.freshness import NotShownYet
 from query_side.list_query import MATCHES_MAX
 from query_side.openapi_parameters import PARAMETERS
 from query_side.reads import LostHistory
-from query_side.refusals import api_error_of, customer_erased, customer_not_found
+from query_side.refusals import api_error_of
 from query_side.requests import PAGE_MAX, PER_PAGE_DEFAULT, PER_PAGE_MAX
-from runtime.web.openapi_kit import (
+from runtime.web.openapi.customers import ID_OF_ANSWER, describe_customer
+from runtime.web.openapi.kit import (
     EXAMPLE_ID,
-    EXAMPLE_PATH,
     Answer,
     Description,
-    Failure,
+    FailureExample,
     Json,
     Operation,
     failure,
@@ -26,16 +26,11 @@ from runtime.web.openapi_kit import (
     success_example,
     success_schema,
 )
-from runtime.web.openapi_parameters import (
-    EXTERNAL_PATH,
-    external_id_parameter,
-    malformed_external_id,
-    malformed_id,
-    parameter_refs,
-)
-from runtime.web.openapi_problems import META
+from runtime.web.openapi.parameters import parameter_refs
+from runtime.web.openapi.problems import META
 from runtime.web.query_string import ParameterReader
 
+_SHARED: Final = describe_customer(customer_schema(), EXTERNAL_ID_MAX)
 _JANE: Final = example_customer(EXAMPLE_ID)
 _CURSOR: Final = "$response.body#/meta/next_cursor"
 
@@ -53,7 +48,11 @@ _META: Final[dict[str, Json]] = {
     "has_prev": {"type": "boolean"},
 }
 _ALSO: Final[dict[str, Json]] = {
-    "page": {"type": ["integer", "null"], "minimum": 1, "description": "Null behind a cursor."},
+    "page": {
+        "type": ["integer", "null"],
+        "minimum": 1,
+        "description": "Null when `cursor` was sent.",
+    },
     "next_cursor": {
         "type": ["string", "null"],
         "description": "Send it as `cursor` to go on; null at the end.",
@@ -62,7 +61,7 @@ _ALSO: Final[dict[str, Json]] = {
         "type": "boolean",
         "const": True,
         "description": f"Only there when a search has more than {MATCHES_MAX:,} matches: no more "
-        "are counted, and `cursor` goes on behind them.",
+        "are counted, and `cursor` goes on after them.",
     },
 }
 _PAGE_EXAMPLE: Final[Json] = {
@@ -101,9 +100,6 @@ def _got(links: dict[str, Json]) -> Answer:
     )
 
 
-_OF_ID: Final = {"customer_id": "$response.body#/data/id"}
-
-
 def _read_page() -> None:
     reader = ParameterReader({"page": ["0"], "per_page": [str(PER_PAGE_MAX + 1)]})
     reader.number("page", 1, PAGE_MAX)
@@ -111,13 +107,9 @@ def _read_page() -> None:
     reader.finish()
 
 
-FAILURES: Final[dict[str, Failure]] = {
+FAILURES: Final[dict[str, FailureExample]] = {
     "page_out_of_range": failure(raised_by(_read_page)),
-    "malformed_id": malformed_id(),
-    "malformed_external_id": malformed_external_id(EXTERNAL_ID_MAX),
-    "customer_not_found": failure(customer_not_found("id"), EXAMPLE_PATH),
-    "external_id_not_found": failure(customer_not_found("external_id"), EXTERNAL_PATH),
-    "customer_erased": failure(customer_erased(), EXAMPLE_PATH),
+    **_SHARED.failures,
     "lost_history": failure(api_error_of(LostHistory())),
     "not_shown_yet": failure(api_error_of(NotShownYet())),
 }
@@ -162,8 +154,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
         answers={
             200: _got(
                 {
-                    "update": link("update_customer", "Change it.", _OF_ID),
-                    "delete": link("delete_customer", "Delete it.", _OF_ID),
+                    "update": link("update_customer", "Change it.", ID_OF_ANSWER),
+                    "delete": link("delete_customer", "Delete it.", ID_OF_ANSWER),
                 }
             ),
             304: _UNCHANGED,
@@ -204,8 +196,7 @@ DESCRIPTION: Final = Description(
     operations=OPERATIONS,
     failures=FAILURES,
     schemas={
-        "Customer": customer_schema(),
-        "CustomerAnswer": success_schema(ref("Customer"), ref("Meta")),
+        **_SHARED.schemas,
         "PageMeta": object_schema(_META | META, required=[*_META, "request_id"]),
         "ListMeta": object_schema(
             _META | _ALSO | META, required=[*_META, "next_cursor", "request_id"]
@@ -220,7 +211,7 @@ DESCRIPTION: Final = Description(
         ),
     },
     parameters={
-        "external_id": external_id_parameter(EXTERNAL_ID_MAX),
+        **_SHARED.parameters,
         **{f"query.{name}": parameter for name, parameter in PARAMETERS.items()},
     },
 )

@@ -5,7 +5,7 @@ from typing import Final
 from query_side.filters import SEARCH_MAX, SEARCH_WORDS_MAX
 from query_side.list_query import MATCHES_MAX, SORT_KEYS
 from query_side.requests import PAGE_MAX, PER_PAGE_DEFAULT, PER_PAGE_MAX
-from runtime.web.openapi_kit import NO_CONTROL, NOT_BLANK, Json
+from runtime.web.openapi.kit import NO_CONTROL, NOT_BLANK, Json
 from runtime.web.query_string import VALUES_MAX
 
 _SORT_KEY: Final = f"-?({'|'.join(SORT_KEYS)})"
@@ -33,7 +33,7 @@ PARAMETERS: Final[dict[str, Json]] = {
         "page",
         # Without a default: clients would send it beside a cursor, which excludes it.
         {"type": "integer", "minimum": 1, "maximum": PAGE_MAX},
-        "Which page; the first if it is not said. Past the end the answer is an empty list with "
+        "Which page; the first if it is not given. Past the end the answer is an empty list with "
         f"true totals, but 400 for a search that has more than {MATCHES_MAX:,} matches.",
     ),
     "per_page": _parameter(
@@ -49,9 +49,9 @@ PARAMETERS: Final[dict[str, Json]] = {
     "cursor": _parameter(
         "cursor",
         {"type": "string", "format": "cursor"},
-        "`meta.next_cursor` of an earlier answer: goes on behind it without skip or double, "
-        "whatever is written meanwhile. With the same filters, search and sort, and without "
-        "`page`.",
+        "`meta.next_cursor` of an earlier answer: continues after it; nothing is skipped or "
+        "repeated, whatever is written meanwhile. With the same filters, search and sort, and "
+        "without `page`.",
     ),
     "search": _text(
         "search",

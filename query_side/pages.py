@@ -1,4 +1,4 @@
-"""What a page tells beside its rows: where it stands, and the addresses of its neighbours."""
+"""What a page says beside its rows: where it stands, and the addresses of its neighbours."""
 
 from typing import Final
 from urllib.parse import urlencode
@@ -20,8 +20,8 @@ def check_page(request: ListRequest, found: CustomerPage) -> None:
             error=f"page must be from 1 to {pages}: a search is paged up to {found.total} matches.",
             code="out_of_range",
         )
-        words = "The cursor in meta.next_cursor goes on from there."
-        raise ApiError(400, f"{error.error} {words}", errors=[error])
+        message = "The cursor in meta.next_cursor goes on from there."
+        raise ApiError(400, f"{error.error} {message}", errors=[error])
 
 
 def page_meta(request: PageRequest, total: int) -> dict[str, object]:
@@ -54,7 +54,7 @@ def page_links(
 ) -> dict[str, str]:
     """The header Link (RFC 8288) of a page, if there is anything to link to.
 
-    Where pages end and the list does not, the next one is behind the cursor.
+    Where pages end and the list does not, the cursor leads to the next one.
     """
     pages, page = count_pages(request, total), request.page
     targets: dict[str, tuple[str, object]] = {}

@@ -117,19 +117,24 @@ class ReadModel:
         return row is not None and row[0] == chain
 
     async def _ask(self, question: str, parameters: Sequence[object]) -> TupleRow:
-        """Ask the live edition; another one may have become live since the last question."""
-        if self._queries is not None:
-            try:
-                row = await self._fetch(getattr(self._queries, question), parameters)
-            except _MOVED:
-                row = None
-            if row is not None and row[0]:
-                return row
-        self._queries = await self._find_live()
-        row = await self._fetch(getattr(self._queries, question), parameters)
+        """Ask the live edition; again if another one is live by now, or its functions are new."""
+        try:
+            row = await self._ask_once(question, parameters)
+        except psycopg.Error as error:
+            if not _is_moved(error):
+                raise
+            row = None
+        if row is None or not row[0]:
+            self._queries = None
+            row = await self._ask_once(question, parameters)
         if row is None:
             raise NoReadModel
         return row
+
+    async def _ask_once(self, question: str, parameters: Sequence[object]) -> TupleRow | None:
+        if self._queries is None:
+            self._queries = await self._find_live()
+        return await self._fetch(getattr(self._queries, question), parameters)
 
     async def _find_live(self) -> _Queries:
         row = await self._fetch(b"SELECT projections.live_edition()", [])
@@ -155,6 +160,13 @@ class ReadModel:
             return await cursor.fetchone()
 
         return await ask(self._pool, fetch)
+
+
+def _is_moved(error: psycopg.Error) -> bool:
+    # The last is what a call says that began before its functions were replaced, and went on after.
+    return isinstance(error, _MOVED) or (
+        isinstance(error, psycopg.errors.InternalError_) and "cache lookup failed" in str(error)
+    )
 
 
 def _found(row: TupleRow) -> FoundCustomer:

@@ -10,7 +10,7 @@ from query_side.results import CustomerPage, FoundCustomer, FoundT, TagPage
 
 
 class LostHistory(Exception):
-    """A consistency token names a place that the log does not have, or has otherwise."""
+    """A consistency token names a place that the log does not have, or with other events."""
 
     def __init__(self) -> None:
         super().__init__(
@@ -20,7 +20,7 @@ class LostHistory(Exception):
 
 
 class CustomerReads:
-    """Reads that show their workspace's own writes, unless they may be behind.
+    """Reads that show their workspace's own writes, unless their demand is eventual.
 
     Each answers with whether the answer may be stale; raises LostHistory and NotShownYet.
     """

@@ -1,4 +1,4 @@
-"""What a read asks for: its query string and headers, with all that is wrong told at once."""
+"""What a read asks for: its query string and headers, and everything wrong with them at once."""
 
 from collections.abc import Callable
 from typing import Final, NoReturn, TypeVar
@@ -35,7 +35,7 @@ class ReadRequest(Struct, frozen=True, kw_only=True):
 
     demand: Demand
     warnings: list[str]
-    """What is said of parameters that nobody knows."""
+    """Sentences on the unknown parameters."""
 
 
 class OneRequest(ReadRequest, frozen=True, kw_only=True):
@@ -43,12 +43,12 @@ class OneRequest(ReadRequest, frozen=True, kw_only=True):
 
     conditions: Conditions
     errors: tuple[FieldError, ...]
-    """All that is wrong; that there is no such customer is told before."""
+    """All that is wrong; answered only when there is such a customer."""
 
     def read_path(self, read: Callable[[], Id]) -> Id:
         """The id in the path, as `read` finds it; raises ApiError for a malformed one.
 
-        Nobody can be looked for under that, so all else that is wrong is told with it.
+        Nobody can be looked for under that, so all else that is wrong is answered with it.
         """
         try:
             return read()
@@ -65,7 +65,7 @@ class PageRequest(ReadRequest, frozen=True, kw_only=True):
     """Which page a call asks for."""
 
     page: int | None
-    """None: the page is behind a cursor."""
+    """None: the page begins at a cursor."""
     per_page: int
     parameters: Parameters
     """All that the query string holds, so that links lead to the same list."""
@@ -75,7 +75,7 @@ class TagsRequest(PageRequest, frozen=True, kw_only=True):
     """Which tags a call asks for."""
 
     offset: int
-    """How many tags are in front of the page."""
+    """How many tags come before the page."""
 
 
 class ListRequest(PageRequest, frozen=True, kw_only=True):
@@ -152,15 +152,15 @@ class RequestReader:
         if text is None:
             return None
         if reader.one("page") is not None:
-            words = "page and cursor exclude each other: a cursor knows where the list goes on."
-            reader.refuse("page", words, "excluded")
+            message = "page and cursor exclude each other: a cursor knows where the list goes on."
+            reader.refuse("page", message, "excluded")
         cursor = self._cursors.read(workspace_id, text)
         if cursor is None:
-            words = "cursor must be a meta.next_cursor of this workspace, sent as it was given."
-            reader.refuse("cursor", words, "invalid_cursor")
+            message = "cursor must be a meta.next_cursor of this workspace, sent as it was given."
+            reader.refuse("cursor", message, "invalid_cursor")
         elif cursor.fingerprint != query.fingerprint():
-            words = "cursor belongs to a list with other filters, another search or another sort."
-            reader.refuse("cursor", words, "other_query")
+            message = "cursor belongs to a list with other filters, another search or another sort."
+            reader.refuse("cursor", message, "other_query")
         return None if cursor is None else cursor.place
 
     def _read_demand(
@@ -171,16 +171,27 @@ class RequestReader:
         if given is not None:
             token = self._tokens.read(workspace_id, given.decode("latin-1"))
             if token is None:
-                words = f"{CONSISTENCY_HEADER} must be one that a write of this workspace answered."
-                reader.refuse(CONSISTENCY_HEADER, words, "invalid_token")
-        return Demand(eventual=reader.eventual(), token=token)
+                message = (
+                    f"{CONSISTENCY_HEADER} must be one that a write of this workspace answered."
+                )
+                reader.refuse(CONSISTENCY_HEADER, message, "invalid_token")
+        return Demand(eventual=_read_eventual(reader), token=token)
 
 
 def _read_page(reader: ParameterReader) -> tuple[int, int, int]:
-    """Which page, how many on it, and how many in front of it."""
+    """Which page, how many on it, and how many come before it."""
     page = reader.number("page", 1, PAGE_MAX)
     per_page = reader.number("per_page", PER_PAGE_DEFAULT, PER_PAGE_MAX)
     return page, per_page, (page - 1) * per_page
+
+
+def _read_eventual(reader: ParameterReader) -> bool:
+    """Whether the answer may miss what its workspace wrote."""
+    text = reader.one("consistency")
+    if text not in (None, "eventual"):
+        message = "consistency can only be `eventual`; without it a read shows every write."
+        reader.refuse("consistency", message, "unknown_value")
+    return text == "eventual"
 
 
 def _refuse(errors: tuple[FieldError, ...]) -> NoReturn:

@@ -1,4 +1,4 @@
-"""What the read model finds, with the age of what it found."""
+"""What the read model finds, and how fresh that is."""
 
 from typing import TypeVar
 
@@ -8,7 +8,7 @@ from events.envelope import Position
 
 
 class Found(Struct, frozen=True, kw_only=True):
-    """What everything that is found says of its own age."""
+    """How fresh a finding is."""
 
     checkpoint: Position
     """The last position that it shows."""

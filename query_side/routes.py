@@ -1,7 +1,7 @@
 """HTTP <-> questions; the answers are finished JSON and pass through as they are."""
 
 from collections.abc import Sequence
-from typing import Final, Literal
+from typing import Final
 
 from litestar import HttpMethod, Response, route
 from litestar.di import NamedDependency
@@ -12,11 +12,11 @@ from events.envelope import CustomerId, WorkspaceId
 from query_side.cursors import Cursor, Cursors
 from query_side.pages import check_page, list_meta, page_links, page_meta
 from query_side.reads import CustomerReads
-from query_side.refusals import customer_erased, customer_not_found
 from query_side.requests import OneRequest, RequestReader
 from query_side.results import FoundCustomer
 from runtime.web.authentication import principal_of
 from runtime.web.conditions import etag
+from runtime.web.customer_problems import SoughtBy, customer_erased, customer_not_found
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.paths import EXTERNAL_PATHS, CustomerIdText, read_customer_id, read_external_id
 from runtime.web.problems import AnyRequest
@@ -49,7 +49,7 @@ async def list_customers(
         request.scope,
         b"[%b]" % found.documents,
         message="Customers retrieved successfully",
-        meta=list_meta(asked, found, next_cursor) | _told(is_stale, asked.warnings),
+        meta=list_meta(asked, found, next_cursor) | _read_meta(is_stale, asked.warnings),
         headers=page_links(
             _CUSTOMERS,
             asked,
@@ -76,7 +76,7 @@ async def list_tags(
         request.scope,
         [{"tag": tag, "count": count} for tag, count in found.tags],
         message="Tags retrieved successfully",
-        meta=page_meta(asked, found.total) | _told(is_stale, asked.warnings),
+        meta=page_meta(asked, found.total) | _read_meta(is_stale, asked.warnings),
         headers=page_links(_TAGS, asked, found.total, next_cursor=None, is_exact=True),
     )
 
@@ -122,26 +122,26 @@ def _answer_one(
     request: AnyRequest,
     asked: OneRequest,
     found: FoundCustomer,
-    sought_by: Literal["id", "external_id"],
+    sought_by: SoughtBy,
     *,
     is_stale: bool,
 ) -> Response[bytes]:
     """The answer to a call for one customer; that there is none comes before all other faults."""
-    told = _told(is_stale, asked.warnings)
+    meta = _read_meta(is_stale, asked.warnings)
     if found.erased:
-        raise customer_erased(told)
+        raise customer_erased(meta)
     if found.document is None or found.version is None:
-        raise customer_not_found(sought_by, told)
+        raise customer_not_found(sought_by, meta)
     asked.check()
     headers = {"ETag": etag(found.version)}
-    # What may be stale is told so, and a 304 has no place for it.
+    # An answer that may be stale says so, and a 304 has no place for that.
     if asked.conditions.is_known(found.version) and not is_stale:
         return Response(b"", status_code=304, headers=headers)
     return success(
         request.scope,
         found.document,
         message="Customer retrieved successfully",
-        meta=told,
+        meta=meta,
         headers=headers,
     )
 
@@ -150,6 +150,7 @@ def _workspace(request: AnyRequest) -> WorkspaceId:
     return WorkspaceId(principal_of(request.scope).workspace_id)
 
 
-def _told(is_stale: bool, warnings: Sequence[str]) -> dict[str, object]:
-    told: dict[str, object] = {"stale": True} if is_stale else {}
-    return told | {"warnings": list(warnings)} if warnings else told
+def _read_meta(is_stale: bool, warnings: Sequence[str]) -> dict[str, object]:
+    """What `meta` says of any read."""
+    meta: dict[str, object] = {"stale": True} if is_stale else {}
+    return meta | {"warnings": list(warnings)} if warnings else meta

@@ -1,10 +1,15 @@
 """Connections to Postgres: every process becomes its own role, never the owner of the tables."""
 
+import asyncio
+import os
+import socket
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from enum import StrEnum
 from typing import Final, TypeAlias, TypeVar
 
 import psycopg
+import structlog
 from psycopg import AsyncConnection, Connection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
@@ -16,6 +21,12 @@ T = TypeVar("T")
 Pool: TypeAlias = AsyncConnectionPool[AsyncConnection[TupleRow]]
 
 POOL_SECONDS: Final = 2.0
+STATEMENT_SECONDS: Final = 30
+ANSWER_SECONDS: Final = STATEMENT_SECONDS + 5.0
+"""Longer than the server lets a statement run: whoever is silent for so long has gone."""
+
+log = structlog.get_logger()
+
 # A peer that is gone is noticed within seconds; a connect to nowhere never hangs a worker.
 _LIVELINESS = {
     "connect_timeout": 3,
@@ -58,7 +69,7 @@ def _prepare_threshold(settings: Settings) -> int | None:
 
 
 async def connect(
-    settings: Settings, role: Role, name: str, *, statement_timeout: int = 30
+    settings: Settings, role: Role, name: str, *, statement_timeout: int = STATEMENT_SECONDS
 ) -> AsyncConnection[TupleRow]:
     """One autocommit connection in the given role; raises psycopg.OperationalError."""
     return await AsyncConnection.connect(
@@ -76,7 +87,7 @@ def connect_as_owner(settings: Settings, name: str) -> Connection[TupleRow]:
 def make_pool(settings: Settings, role: Role, name: str, *, size: int) -> Pool:
     """A closed pool of autocommit connections in the role; open it inside the running loop."""
     return AsyncConnectionPool(
-        _conninfo(settings, role, name, 30),
+        _conninfo(settings, role, name, STATEMENT_SECONDS),
         kwargs={"autocommit": True, "prepare_threshold": _prepare_threshold(settings)},
         min_size=min(2, size),
         max_size=size,
@@ -90,18 +101,44 @@ def make_pool(settings: Settings, role: Role, name: str, *, size: int) -> Pool:
     )
 
 
-async def ask(pool: Pool, question: Callable[[AsyncConnection[TupleRow]], Awaitable[T]]) -> T:
+async def ask(
+    pool: Pool,
+    question: Callable[[AsyncConnection[TupleRow]], Awaitable[T]],
+    *,
+    seconds: float = ANSWER_SECONDS,
+) -> T:
     """Ask something that may be asked twice: a connection that broke while idle fails nobody.
 
-    Raises psycopg.OperationalError when the database is away.
+    One that is silent for so many seconds is broken too. Raises psycopg.OperationalError when the
+    database is away.
     """
     try:
-        async with pool.connection() as connection:
-            return await question(connection)
+        return await _ask_once(pool, question, seconds)
     except (psycopg.errors.QueryCanceled, PoolTimeout, TooManyRequests):
         raise
     except psycopg.OperationalError:
         # The others that were idle broke as well; they go, and new ones come.
         await pool.drain()
+    return await _ask_once(pool, question, seconds)
+
+
+async def _ask_once(
+    pool: Pool, question: Callable[[AsyncConnection[TupleRow]], Awaitable[T]], seconds: float
+) -> T:
     async with pool.connection() as connection:
-        return await question(connection)
+        hanging_up = asyncio.get_running_loop().call_later(seconds, _hang_up, connection, seconds)
+        try:
+            return await question(connection)
+        finally:
+            hanging_up.cancel()
+
+
+def _hang_up(connection: AsyncConnection[TupleRow], seconds: float) -> None:
+    """Break a connection as the network would, so that whoever waits for its answer is told."""
+    log.warning("postgres.silent", seconds=seconds)
+    with (
+        suppress(OSError, psycopg.OperationalError),
+        # A second handle of it: the first is closed by the driver, which still waits.
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)

@@ -28,7 +28,7 @@ from runtime.key_ping import key_change_subject
 from runtime.lifecycle import Connecting, registered, stop_signals
 from runtime.nats import Heard, NatsLine
 from runtime.postgres import Pool, Role, ask, connect, make_pool
-from runtime.readiness import readiness
+from runtime.readiness import readiness, writes_check
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
@@ -36,8 +36,8 @@ from runtime.web.frame import Frame, Part, document_of
 from runtime.web.rate_limit import RateLimit
 from runtime.web.server import serve
 
-LOG_CONNECTIONS: Final = 3
-"""One appends, the others look customers up for it."""
+LOOK_UP_CONNECTIONS: Final = 2
+"""What a write looks up goes over these; appends go one after another, over one of their own."""
 
 Side: TypeAlias = Literal["command", "query", "both"]
 
@@ -67,6 +67,7 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
         hears: dict[str, Heard] = {key_change_subject(settings.log_id): forget_keys}
         line = NatsLine(settings, "customers api", hears=hears)
         parts: list[Part] = []
+        checks = readiness(pool, line)
         if side != "command":
             queries = await stack.enter_async_context(
                 query_side(
@@ -75,7 +76,7 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
                     tokens,
                     sealer,
                     wait_seconds=settings.read_wait,
-                    is_rung=lambda: line.connected,
+                    can_hear_pings=lambda: line.connected,
                 )
             )
             parts.append(queries.part())
@@ -89,13 +90,9 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
             async def ping_appended(position: Position) -> None:
                 await line.ping(jetstream.appended_ping(settings.log_id), b"%d" % position)
 
-            # Of its own: writes never queue behind slow searches.
-            log_pool = await stack.enter_async_context(
-                make_pool(settings, Role.API, "customers api log", size=LOG_CONNECTIONS)
-            )
             commands = await stack.enter_async_context(
                 command_side(
-                    PostgresLog(log_pool, settings.log_id),
+                    await stack.enter_async_context(_event_log(settings)),
                     keyring,
                     tokens,
                     on_appended=ping_appended,
@@ -104,12 +101,22 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
                 )
             )
             parts.append(commands.part())
+            checks.append(writes_check(commands.appender.silent_seconds, settings.write_wait))
         await stack.enter_async_context(line.kept_up())
         await stack.enter_async_context(registered(pool.connection, "api", lambda: {"side": side}))
-        checks = readiness(pool, line)
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         frame = Frame(authentication, checks, parts, limit)
         yield Litestar(plugins=[frame], openapi_config=None)
+
+
+@asynccontextmanager
+async def _event_log(settings: Settings) -> AsyncGenerator[PostgresLog]:
+    """The log on connections of its own: writes never queue behind slow searches."""
+    async with (
+        make_pool(settings, Role.API, "customers api log", size=LOOK_UP_CONNECTIONS) as pool,
+        make_pool(settings, Role.API, "customers api append", size=1) as append_pool,
+    ):
+        yield PostgresLog(pool, settings.log_id, append_pool=append_pool)
 
 
 def api_document() -> bytes:

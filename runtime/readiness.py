@@ -3,6 +3,7 @@
 Anybody may ask, so no answer tells how much is written: numbers are in `customers status`.
 """
 
+from collections.abc import Callable
 from typing import Final
 
 from psycopg import AsyncConnection
@@ -22,11 +23,11 @@ def readiness(pool: Pool, line: NatsLine) -> list[Check]:
 
     async def database() -> Probe:
         await ask(pool, lambda connection: connection.execute("SELECT 1"))
-        return Probe(ok=True, words="answers")
+        return Probe(ok=True, detail="answers")
 
     async def nats() -> Probe:
-        words = "connected" if line.connected else "away: writes and reads go on, publishing waits"
-        return Probe(ok=line.connected, words=words)
+        detail = "connected" if line.connected else "away: writes and reads go on, publishing waits"
+        return Probe(ok=line.connected, detail=detail)
 
     async def process(kind: str) -> Probe:
         async def condition(connection: AsyncConnection[TupleRow]) -> TupleRow | None:
@@ -43,10 +44,21 @@ def readiness(pool: Pool, line: NatsLine) -> list[Check]:
     ]
 
 
+def writes_check(silent_seconds: Callable[[], float], limit: float) -> Check:
+    """Whether the log answers what is appended; past `limit`, writes are answered with 503."""
+
+    async def probe() -> Probe:
+        if silent_seconds() < limit:
+            return Probe(ok=True, detail="answered")
+        return Probe(ok=False, detail="the log does not answer: writes are refused, reads go on")
+
+    return Check(name="writes", probe=probe)
+
+
 def _judge(kind: str, row: TupleRow | None) -> Probe:
     if row is None or row[1] > SILENT_SECONDS:
-        return Probe(ok=False, words=f"none is running: start one with `customers {kind}`")
+        return Probe(ok=False, detail=f"none is running: start one with `customers {kind}`")
     condition = str(row[0])
     if condition in TROUBLED:
-        return Probe(ok=False, words=f"{condition}: `customers status` says why")
-    return Probe(ok=True, words=condition)
+        return Probe(ok=False, detail=f"{condition}: `customers status` says why")
+    return Probe(ok=True, detail=condition)

@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import AsyncGenerator, Generator
 
+import hypothesis
 import psycopg
 import pytest
 from psycopg import sql
@@ -18,6 +19,12 @@ from runtime.settings import Settings, read_master_keys
 from tests.support.servers import Servers, chosen_kind, started
 
 _numbers = itertools.count(1)
+
+# How long an example takes says more of the machine than of the code.
+hypothesis.settings.register_profile(
+    "tests", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("tests")
 
 
 def pytest_report_header() -> str:

@@ -16,16 +16,17 @@ _RANGE: Final = re.compile(
     r"[ \t]*([^ \t;,/]+/[^ \t;,]+)[ \t]*(?:;.*?q[ \t]*=[ \t]*([01](?:\.[0-9]{0,3})?))?.*",
     re.IGNORECASE | re.DOTALL,
 )
-_LESS_AND_LESS: Final = (JSON, "application/*", "*/*")
+# The most specific first: that one counts.
+_JSON_RANGES: Final = (JSON, "application/*", "*/*")
 
 
 def media_type_of_failure(scope: Scope) -> str:
-    """`application/problem+json` when it is asked for by name, and JSON is not liked better."""
+    """`application/problem+json` when it is named in Accept and JSON is not preferred to it."""
     liked: dict[str, float] = {}
     for element in (header(scope, b"accept") or b"").decode("latin-1").split(","):
         match = _RANGE.fullmatch(element)
         if match is not None:
             liked[match[1].lower()] = float(match[2] or 1)
     problem = liked.get(PROBLEM_JSON, 0.0)
-    plain = next((liked[name] for name in _LESS_AND_LESS if name in liked), 0.0)
+    plain = next((liked[name] for name in _JSON_RANGES if name in liked), 0.0)
     return PROBLEM_JSON if problem > 0 and problem >= plain else JSON

@@ -14,7 +14,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from runtime.api_keys import Principal, hash_key
 from runtime.web.headers import header
-from runtime.web.problems import KeyRefused
+from runtime.web.problems import ApiKeyRefused
 
 REMEMBERED_SECONDS = 1.0
 MOST_REMEMBERED = 10_000
@@ -79,22 +79,22 @@ class Authentication:
 
 
 def principal_of(scope: Scope) -> Principal:
-    """Who makes this request; only behind `require_key`."""
+    """Who makes this request; only after `require_key`."""
     principal = scope["auth"]
     if not isinstance(principal, Principal):
         raise TypeError("principal_of on a public route")
     return principal
 
 
-def invalid_key() -> KeyRefused:
+def invalid_key() -> ApiKeyRefused:
     """401, in the published words."""
     headers = {"WWW-Authenticate": 'ApiKey header="X-Api-Key"'}
-    return KeyRefused(401, "Invalid or expired API key", headers=headers)
+    return ApiKeyRefused(401, "Invalid or expired API key", headers=headers)
 
 
-def missing_scope(scope: str) -> KeyRefused:
+def missing_scope(scope: str) -> ApiKeyRefused:
     """403, in the published words."""
-    return KeyRefused(403, f"API key lacks required scope: {scope}")
+    return ApiKeyRefused(403, f"API key lacks required scope: {scope}")
 
 
 def require_key(authentication: Authentication) -> Callable[[ASGIApp], ASGIApp]:
@@ -103,7 +103,7 @@ def require_key(authentication: Authentication) -> Callable[[ASGIApp], ASGIApp]:
     def wrap(app: ASGIApp) -> ASGIApp:
         async def check(scope: Scope, receive: Receive, send: Send) -> None:
             if not is_open(scope):
-                # None is an answer too: a key that could not be looked up is not tried again.
+                # Set first, so that tell_rate does not look the key up again.
                 scope["auth"] = None
                 principal = await authentication.find(header(scope, b"x-api-key"))
                 if principal is None:
@@ -117,7 +117,7 @@ def require_key(authentication: Authentication) -> Callable[[ASGIApp], ASGIApp]:
 
 
 def require_scope(app: ASGIApp) -> ASGIApp:
-    """Middleware behind `require_key`: 403 when the key lacks the scope that the route names."""
+    """Middleware after `require_key`: 403 when the key lacks the scope that the route names."""
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
         if not is_open(scope):

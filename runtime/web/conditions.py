@@ -38,8 +38,8 @@ def _read(scope: Scope, name: str, errors: list[FieldError]) -> ETags | None:
     if given == b"*":
         return ETags(any=True)
     if _TAGS.fullmatch(given) is None:
-        words = f'{name} must be * or ETags in quotes, such as "3".'
-        errors.append(FieldError(field=name, error=words, code="malformed_etag"))
+        message = f'{name} must be * or ETags in quotes, such as "3".'
+        errors.append(FieldError(field=name, error=message, code="malformed_etag"))
         return None
     strong: set[int] = set()
     weak: set[int] = set()

@@ -27,7 +27,7 @@ class RequestContext(Struct, frozen=True, kw_only=True):
 def read_context(scope: Scope) -> tuple[RequestContext, tuple[FieldError, ...]]:
     """The context of a write, and an error for every header that cannot be kept.
 
-    Errors are told together with those of the body.
+    They are answered together with those of the body.
     """
     faults: list[FieldError] = []
     actor = _free_text(scope, "X-Actor", faults)
@@ -56,12 +56,12 @@ def _free_text(scope: Scope, name: str, faults: list[FieldError]) -> str | None:
     try:
         text = raw.decode("utf-8").strip(" ")
     except UnicodeDecodeError:
-        # What HTTP once said of such bytes, and what browsers still send.
+        # ISO 8859-1, as HTTP once defined it and browsers still send it.
         text = raw.decode("latin-1").strip(" ")
     if len(text) > LONGEST:
-        words = f"{name} is {len(text)} characters long; at most {LONGEST} are kept."
-        faults.append(FieldError(field=name, error=words, code="too_long"))
+        message = f"{name} is {len(text)} characters long; at most {LONGEST} are kept."
+        faults.append(FieldError(field=name, error=message, code="too_long"))
     elif CONTROL.search(text):
-        words = f"{name} holds control characters, which are not kept."
-        faults.append(FieldError(field=name, error=words, code="control_character"))
+        message = f"{name} holds control characters, which are not kept."
+        faults.append(FieldError(field=name, error=message, code="control_character"))
     return text or None

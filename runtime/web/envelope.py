@@ -47,9 +47,9 @@ def success(
     headers: Mapping[str, str] | None = None,
 ) -> Response[bytes]:
     """A successful answer; the request's id is the last member of its `meta`."""
-    told = {**(meta or {}), "request_id": request_id(scope)}
+    meta = {**(meta or {}), "request_id": request_id(scope)}
     return Response(
-        success_body(data, message=message, meta=told),
+        success_body(data, message=message, meta=meta),
         status_code=200,
         headers=headers,
         media_type=MediaType.JSON,

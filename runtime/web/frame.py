@@ -16,9 +16,9 @@ from runtime.web.docs import docs, docs_asset
 from runtime.web.headers import request_id
 from runtime.web.health import Check, health_routes
 from runtime.web.json_body import BULK_LIMIT
-from runtime.web.openapi import describe, with_document
-from runtime.web.openapi_kit import Description, Json
-from runtime.web.openapi_service import SERVICE
+from runtime.web.openapi.document import describe, with_document
+from runtime.web.openapi.kit import Description, Json
+from runtime.web.openapi.service import SERVICE
 from runtime.web.preferences import preference_applied
 from runtime.web.problem_pages import problem_page
 from runtime.web.problems import exception_handlers

@@ -1,4 +1,4 @@
-"""Whether the process lives, and whether it can do its work, in words."""
+"""Whether the process lives, and whether it can do its work."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
@@ -15,7 +15,7 @@ class Probe(Struct, frozen=True):
     """What one probe found."""
 
     ok: bool
-    words: str
+    detail: str
 
 
 class Check(Struct, frozen=True, kw_only=True):
@@ -24,11 +24,6 @@ class Check(Struct, frozen=True, kw_only=True):
     name: str
     probe: Callable[[], Awaitable[Probe]]
     vital: bool = False
-
-
-class _Told(Struct, frozen=True):
-    ok: bool
-    detail: str
 
 
 def health_routes(checks: Sequence[Check]) -> list[HTTPRouteHandler]:
@@ -49,11 +44,8 @@ def health_routes(checks: Sequence[Check]) -> list[HTTPRouteHandler]:
         """Whether work can be done, and what is wrong if not."""
         found = await asyncio.gather(*(_run(check) for check in checks))
         status = judge(checks, found)
-        told = {
-            check.name: _Told(probe.ok, probe.words)
-            for check, probe in zip(checks, found, strict=True)
-        }
-        return _answer(503 if status == "not ready" else 200, {"status": status, "checks": told})
+        by_name = {check.name: probe for check, probe in zip(checks, found, strict=True)}
+        return _answer(503 if status == "not ready" else 200, {"status": status, "checks": by_name})
 
     return [live, ready]
 
@@ -71,10 +63,10 @@ async def _run(check: Check) -> Probe:
         async with asyncio.timeout(_PROBE_SECONDS):
             return await check.probe()
     except TimeoutError:
-        return Probe(ok=False, words=f"no answer within {_PROBE_SECONDS:g} s")
+        return Probe(ok=False, detail=f"no answer within {_PROBE_SECONDS:g} s")
     except Exception as error:  # noqa: BLE001 - a probe that fails, however, is a finding
-        return Probe(ok=False, words=f"cannot be reached ({type(error).__name__})")
+        return Probe(ok=False, detail=f"cannot be reached ({type(error).__name__})")
 
 
-def _answer(status: int, told: object) -> Response[bytes]:
-    return Response(msgspec.json.encode(told), status_code=status, media_type=MediaType.JSON)
+def _answer(status: int, body: object) -> Response[bytes]:
+    return Response(msgspec.json.encode(body), status_code=status, media_type=MediaType.JSON)

@@ -1,34 +1,33 @@
-"""What a request says that nobody asks for: ignored and told in `meta.warnings`, or refused.
+"""Unknown members and parameters: warned about, or refused.
 
-Both sides use it: for the members of a body and for the parameters of an address. However much
-there is of it, an answer names the first twenty and counts the others.
+However many there are, an answer names the first twenty and counts the others.
 """
 
 from collections.abc import Callable, Sequence
 from typing import Final, TypeVar
 
-_TOLD_MAX: Final = 20
+_NAMED_MAX: Final = 20
 _NAME_MAX: Final = 60
 
-Told = TypeVar("Told")
+T = TypeVar("T")
 
 
 def shown(name: str) -> str:
-    """A name as it is told: one that is long is cut."""
+    """A name as answers show it: one that is long is cut."""
     return name if len(name) <= _NAME_MAX else f"{name[:_NAME_MAX]}…"
 
 
 def tell_first(
-    names: Sequence[str], tell: Callable[[str], Told], tell_rest: Callable[[int], Told]
-) -> list[Told]:
+    names: Sequence[str], tell: Callable[[str], T], tell_rest: Callable[[int], T]
+) -> list[T]:
     """What `tell` makes of each name; for those past the 20th `tell_rest` gets their number.
 
     `tell` gets the name as it was sent; `shown` makes it fit for a sentence.
     """
-    told = [tell(name) for name in names[:_TOLD_MAX]]
-    if len(names) > _TOLD_MAX:
-        told.append(tell_rest(len(names) - _TOLD_MAX))
-    return told
+    made = [tell(name) for name in names[:_NAMED_MAX]]
+    if len(names) > _NAMED_MAX:
+        made.append(tell_rest(len(names) - _NAMED_MAX))
+    return made
 
 
 def warn_of_ignored(names: Sequence[str], tell: Callable[[str], str], others: str) -> list[str]:

@@ -53,18 +53,18 @@ def check_type(scope: Scope) -> None:
         raise not_json(taken)
     charset = _CHARSET.search(match[2] or b"")
     if charset is not None and charset[1].lower() not in (b"utf-8", b"utf8"):
-        words = "The body must be in UTF-8: leave the charset out of Content-Type."
-        raise _wrong_type(words, taken)
+        message = "The body must be in UTF-8: leave the charset out of Content-Type."
+        raise _wrong_type(message, taken)
 
 
 def not_json(taken: tuple[str, ...]) -> ApiError:
     """415: the body is of none of the types that the call takes."""
-    words = f"The body must be JSON: send Content-Type: {' or '.join(taken)}."
-    return _wrong_type(words, taken)
+    message = f"The body must be JSON: send Content-Type: {' or '.join(taken)}."
+    return _wrong_type(message, taken)
 
 
-def _wrong_type(words: str, taken: tuple[str, ...]) -> ApiError:
-    return ApiError(415, words, headers={"Accept": ", ".join(taken)})
+def _wrong_type(message: str, taken: tuple[str, ...]) -> ApiError:
+    return ApiError(415, message, headers={"Accept": ", ".join(taken)})
 
 
 def too_long(limit: int) -> ApiError:

@@ -18,9 +18,9 @@ Tree: TypeAlias = "tuple[tuple[str, Tree], ...] | list[Tree] | str | bool | None
 def find_faults(tree: Tree, pointer: str, field: str) -> Iterator[FieldError]:
     """Every doubled member and every character that cannot be kept, in the order of the text."""
     if isinstance(tree, str):
-        words = _unkept(tree)
-        if words is not None:
-            yield fault(f"The value holds {words[0]}.", words[1], pointer, field)
+        unkept = _unkept(tree)
+        if unkept is not None:
+            yield fault(f"The value holds {unkept[0]}.", unkept[1], pointer, field)
     elif isinstance(tree, list):
         for index, value in enumerate(tree):
             yield from find_faults(value, _below(pointer, str(index)), field)
@@ -28,9 +28,9 @@ def find_faults(tree: Tree, pointer: str, field: str) -> Iterator[FieldError]:
         seen: set[str] = set()
         for name, value in tree:
             inner = _below(pointer, name)
-            words = _unkept(name)
-            if words is not None:
-                yield fault(f"The name holds {words[0]}.", words[1], inner, field or name)
+            unkept = _unkept(name)
+            if unkept is not None:
+                yield fault(f"The name holds {unkept[0]}.", unkept[1], inner, field or name)
             if name in seen:
                 error = "The member is there twice; which one counts cannot be known."
                 yield fault(error, "duplicate_key", inner, field or name)
@@ -39,7 +39,7 @@ def find_faults(tree: Tree, pointer: str, field: str) -> Iterator[FieldError]:
 
 
 def _below(pointer: str, name: str) -> str:
-    # One too long to be told grows no further: a long name over many values would cost seconds.
+    # One too long for an answer grows no further: a long name over many values would cost seconds.
     if len(pointer) > _LONGEST_POINTER:
         return pointer
     return f"{pointer}/{escape_pointer(name)}"

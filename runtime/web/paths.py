@@ -18,7 +18,7 @@ CustomerIdText: TypeAlias = Annotated[str, PathParameter(description="UUID of a 
 
 EXTERNAL_PATHS: Final = [
     f"{BASE_PATH}/customers/external/{{external_id:path}}",
-    # Here arrive no external_id, and those of slashes alone.
+    # Litestar strips slashes, so an empty or all-slash external_id arrives here.
     f"{BASE_PATH}/customers/external",
 ]
 
@@ -33,19 +33,19 @@ def read_customer_id(text: str) -> UUID:
     except ValueError:
         customer_id = None
     if customer_id is None or str(customer_id) != text.lower():
-        words = "A customer's id is a UUID such as 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21."
-        error = FieldError(field="customer_id", error=words, code="invalid_id")
-        raise ApiError(400, words, errors=[error])
+        message = "A customer's id is a UUID such as 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21."
+        error = FieldError(field="customer_id", error=message, code="invalid_id")
+        raise ApiError(400, message, errors=[error])
     return customer_id
 
 
 def read_external_id(scope: Scope, length_max: int) -> str:
-    """The external_id in a path, all that stands behind `/external/`; raises ApiError 400.
+    """The external_id in a path, all that follows `/external/`; raises ApiError 400.
 
     Read from the path as it was sent: decoded, `%2F` is a slash like those that part a path, and
     the framework drops those that are doubled or at the end.
     """
-    raw = _behind_external(raw_path(scope).encode("latin-1"))
+    raw = _after_external(raw_path(scope).encode("latin-1"))
     if _BAD_PERCENT.search(raw):
         _refuse("A % in a path begins two hexadecimal digits; send %25 for itself.", "malformed")
     try:
@@ -56,8 +56,8 @@ def read_external_id(scope: Scope, length_max: int) -> str:
         _refuse("At least 1 character must follow /external/.", "too_short")
     if len(external_id) > length_max:
         length = len(external_id)
-        words = f"The external_id in the path has {length} characters; at most {length_max}."
-        _refuse(words, "too_long")
+        message = f"The external_id in the path has {length} characters; at most {length_max}."
+        _refuse(message, "too_long")
     if CONTROL.search(external_id):
         _refuse("The external_id in the path holds control characters.", "control_character")
     return external_id
@@ -72,12 +72,15 @@ def one_spelling(scope: Scope) -> bytes:
     raw = raw_path(scope).encode("latin-1")
     steps = [unquote_to_bytes(step) for step in raw.split(b"/") if step]
     if steps[: len(_STEPS)] == _STEPS:
-        return b"/".join([*_STEPS, unquote_to_bytes(_behind_external(raw))])
+        return b"/".join([*_STEPS, unquote_to_bytes(_after_external(raw))])
     return b"/".join(steps).lower()
 
 
-def _behind_external(path: bytes) -> bytes:
-    """The path without its fixed steps, which may be doubled slashes apart, and encoded too."""
+def _after_external(path: bytes) -> bytes:
+    """What follows /customers/external/ in the raw path.
+
+    The steps before may be parted by doubled slashes, and be percent-encoded.
+    """
     steps = path.split(b"/")
     first = [at for at, step in enumerate(steps) if step][: len(_STEPS)]
     if [unquote_to_bytes(steps[at]) for at in first] != _STEPS:
@@ -85,6 +88,6 @@ def _behind_external(path: bytes) -> bytes:
     return b"/".join(steps[first[-1] + 1 :])
 
 
-def _refuse(words: str, code: str) -> NoReturn:
-    error = FieldError(field="external_id", error=words, code=code)
-    raise ApiError(400, words, errors=[error])
+def _refuse(message: str, code: str) -> NoReturn:
+    error = FieldError(field="external_id", error=message, code=code)
+    raise ApiError(400, message, errors=[error])

@@ -1,4 +1,4 @@
-"""The kinds of problems that answers tell of (RFC 9457): `type` is `/problems/<code>`.
+"""The kinds of problems in answers (RFC 9457): `type` is `/problems/<code>`.
 
 Codes never change, and the page at that address says what is written here.
 """
@@ -98,7 +98,7 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "unsupported_media_type": ProblemType(
         415,
         "Unsupported media type",
-        "The body is not called JSON, not in UTF-8, or compressed.",
+        "Content-Type is not JSON, or the body is not in UTF-8, or compressed.",
         "Send JSON in UTF-8 as it is, with Content-Type: application/json.",
     ),
     "idempotency_key_reused": ProblemType(

@@ -1,4 +1,4 @@
-"""What goes wrong at the edge: one exception, and how every failure is told to the client."""
+"""What goes wrong at the edge: one exception, and how every failure is answered."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
@@ -9,6 +9,7 @@ import structlog
 from litestar import Request, Response
 from litestar.datastructures import State
 from litestar.exceptions import HTTPException
+from psycopg_pool import PoolTimeout, TooManyRequests
 
 from runtime.field_error import FieldError
 from runtime.web.accept import media_type_of_failure
@@ -26,7 +27,7 @@ class ApiError(Exception):
     """A request that cannot be answered as asked, with the whole answer it gets instead.
 
     `kind` is the code of a problem in `PROBLEMS`, or a status that says enough. `members` stand
-    behind the published ones in the body, `meta` before the request id.
+    after the published ones in the body, `meta` before the request id.
     """
 
     def __init__(
@@ -48,8 +49,8 @@ class ApiError(Exception):
         self.meta = dict(meta or {})
         self.members = dict(members or {})
 
-    def body(self, request: str, instance: str | None = None) -> bytes:
-        """The published envelope, in the published order, and behind it what RFC 9457 asks for.
+    def body(self, request_id: str, instance: str | None = None) -> bytes:
+        """The published envelope, in the published order, then what RFC 9457 asks for.
 
         `instance` is the path of the request, when there is one.
         """
@@ -59,39 +60,39 @@ class ApiError(Exception):
                 "status_code": self.status,
                 "message": self.message,
                 "errors": self.errors,
-                "meta": {**self.meta, "request_id": request},
+                "meta": {**self.meta, "request_id": request_id},
                 **self.members,
                 **self._problem(instance),
             }
         )
 
     def _problem(self, instance: str | None) -> dict[str, object]:
-        told: dict[str, object] = {
+        members: dict[str, object] = {
             "type": f"/problems/{self.code}",
             "title": PROBLEMS[self.code].title,
             "status": self.status,
             "detail": self.message,
         }
-        return told if instance is None else told | {"instance": instance}
+        return members if instance is None else members | {"instance": instance}
 
 
-class KeyRefused(ApiError):
+class ApiKeyRefused(ApiError):
     """401 and 403: their published bodies are not the envelope."""
 
-    def body(self, request: str, instance: str | None = None) -> bytes:
+    def body(self, request_id: str, instance: str | None = None) -> bytes:
         """`detail` as published, word for word; the rest is ours."""
         return msgspec.json.encode(
             {
                 "detail": self.message,
-                "meta": {**self.meta, "request_id": request},
+                "meta": {**self.meta, "request_id": request_id},
                 **self.members,
                 **self._problem(instance),
             }
         )
 
 
-def away(message: str) -> ApiError:
-    """503: what the answer needs is not there now, and may be in a moment."""
+def unavailable(message: str) -> ApiError:
+    """503: what the answer needs cannot be reached now, but may be in a moment."""
     return ApiError(503, message, headers=RETRY_SOON)
 
 
@@ -100,15 +101,15 @@ def nothing_here() -> ApiError:
     return ApiError(404, "There is nothing at this path.")
 
 
-def database_away() -> ApiError:
-    """503: nothing can be said of why, for the driver's words name hosts and users."""
-    return away("The database cannot be reached at the moment. Try again.")
+def database_unavailable() -> ApiError:
+    """503, without the reason: the driver's message names hosts and users."""
+    return unavailable("The database cannot be reached at the moment. Try again.")
 
 
-def unforeseen(number: str) -> ApiError:
-    """500: a fault of ours; `number` is the id of the request."""
+def unforeseen(request_id: str) -> ApiError:
+    """500: a fault of ours."""
     return ApiError(
-        500, f"Something went wrong on our side. To ask about it, give the id {number}."
+        500, f"Something went wrong on our side. To ask about it, give the id {request_id}."
     )
 
 
@@ -117,8 +118,8 @@ def exception_handlers() -> dict[int | type[Exception], Callable[..., Response[b
     return {
         ApiError: answer,
         HTTPException: _answer_framework,
-        psycopg.OperationalError: _answer_database_away,
-        psycopg.errors.ReadOnlySqlTransaction: _answer_database_away,
+        psycopg.OperationalError: _answer_database_unavailable,
+        psycopg.errors.ReadOnlySqlTransaction: _answer_database_unavailable,
         Exception: _answer_unforeseen,
     }
 
@@ -138,22 +139,26 @@ def _answer_framework(request: AnyRequest, error: HTTPException) -> Response[byt
         return _answer_unforeseen(request, error)
     headers = {name.title(): value for name, value in (error.headers or {}).items()}
     if error.status_code == 404:
-        told = nothing_here()
+        failure = nothing_here()
     elif error.status_code == 405:
         allowed = ", ".join(sorted(headers.get("Allow", "").split(", ")))
-        told = ApiError(
+        failure = ApiError(
             405,
             f"{request.method} is not possible at this path; possible: {allowed}.",
             headers={"Allow": allowed},
         )
     else:
-        told = ApiError(400, f"{error.detail.rstrip('.')}.", headers=headers)
-    return answer(request, told)
+        failure = ApiError(400, f"{error.detail.rstrip('.')}.", headers=headers)
+    return answer(request, failure)
 
 
-def _answer_database_away(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
-    _log_failure("request.database_away", request, error)
-    return answer(request, database_away())
+def _answer_database_unavailable(request: AnyRequest, error: psycopg.Error) -> Response[bytes]:
+    if isinstance(error, (PoolTimeout, TooManyRequests)):
+        # It was waited for in vain, like by all others at the time: no frame says more.
+        _log_failure("request.no_connection", request)
+    else:
+        _log_failure("request.database_away", request, error)
+    return answer(request, database_unavailable())
 
 
 def _answer_unforeseen(request: AnyRequest, error: Exception) -> Response[bytes]:
@@ -161,7 +166,7 @@ def _answer_unforeseen(request: AnyRequest, error: Exception) -> Response[bytes]
     return answer(request, unforeseen(request_id(request.scope)))
 
 
-def _log_failure(event: str, request: AnyRequest, error: Exception) -> None:
+def _log_failure(event: str, request: AnyRequest, error: Exception | None = None) -> None:
     # The template and not the path, never the query: people stand in both.
     log.error(
         event,

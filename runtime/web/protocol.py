@@ -28,8 +28,8 @@ class _HeadTooLongError(Exception):
     pass
 
 
-class Protocol(HttpToolsProtocol):
-    """One connection."""
+class HttpConnection(HttpToolsProtocol):
+    """One connection of a client."""
 
     _begun = 0
     _in_head = False
@@ -38,7 +38,7 @@ class Protocol(HttpToolsProtocol):
     _method: str | None = None
 
     def data_received(self, data: bytes) -> None:
-        """Read on; what cannot be read is told, and ends the connection."""
+        """Read on; what cannot be read is answered with 400, and ends the connection."""
         self._unset_keepalive_if_required()
         begun = self._begun if self._in_head else None
         try:
@@ -50,7 +50,7 @@ class Protocol(HttpToolsProtocol):
             self._refuse(_HEAD_TOO_LONG if is_long else _UNREADABLE)
             return
         if self._in_head and self._begun == begun:
-            # A header without an end is nowhere else but in the parser's memory.
+            # A header that has not ended is counted here; until then only the parser has it.
             self._head_size += len(data)
             if self._head_size > HEAD_LIMIT:
                 self._refuse(_HEAD_TOO_LONG)
@@ -79,11 +79,11 @@ class Protocol(HttpToolsProtocol):
         super().on_message_complete()
 
     def _should_upgrade(self) -> bool:
-        # Keeps the app from being called: the request is begun anew without its wish.
+        # Keeps the app from being called: `_feed` restarts parsing without the Upgrade header.
         return True
 
     def _feed(self, data: bytes) -> bytes:
-        """Give the parser something; what is left is to be given to it anew."""
+        """Give the parser something; returns what a new parser is to be given next."""
         begun, is_fresh = self._begun, not self._in_message
         try:
             self.parser.feed_data(data)
@@ -93,7 +93,7 @@ class Protocol(HttpToolsProtocol):
             method = _METHOD.match(data)
             if method is None or not is_fresh or self._begun > begun + 1 or self.url:
                 raise
-            # Whatever it may mean elsewhere, it is told what can be done at its path.
+            # It gets the 405 of its path, like any other method that is not there.
             self._method = method[0].decode("ascii")
             self._in_message = False
             self.parser = httptools.HttpRequestParser(self)
@@ -101,9 +101,9 @@ class Protocol(HttpToolsProtocol):
         return b""
 
     def _begin_anew(self) -> bytes:
-        """The head of a request that asks for another protocol, without this wish.
+        """The head of a request that asks for another protocol, without its Upgrade header.
 
-        Some clients ask so with each first request. The parser has stopped for good behind the
+        Some clients ask so with each first request. The parser has stopped for good after the
         head, and has not read the body.
         """
         method = self.parser.get_method()
@@ -120,16 +120,16 @@ class Protocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         return b"\r\n".join([*lines, b"", b""])
 
-    def _refuse(self, words: str) -> None:
+    def _refuse(self, message: str) -> None:
         if self._owes_an_answer():
             # It is sent first, and alone: this refusal would be taken for it.
             self.cycle.keep_alive = False
             return
-        number = str(new_id())
-        body = ApiError(400, words).body(number)
+        request_id = str(new_id())
+        body = ApiError(400, message).body(request_id)
         head = (
             "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Request-Id: {number}\r\n"
+            f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n"
             "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
             "Connection: close\r\n\r\n"
         )

@@ -111,23 +111,15 @@ class ParameterReader:
             return None
         match = _MOMENT.fullmatch(text)
         if match is None:
-            words = f"{name} must be a moment in RFC 3339, such as 2026-01-31T12:00:00Z."
-            self.refuse(name, words, "invalid_moment")
+            message = f"{name} must be a moment in RFC 3339, such as 2026-01-31T12:00:00Z."
+            self.refuse(name, message, "invalid_moment")
             return None
         try:
             return _moment(match)
         except (ValueError, OverflowError):
-            words = f"{name} is no moment that a calendar has between the years 1 and 9999."
-            self.refuse(name, words, "out_of_range")
+            message = f"{name} is no moment that a calendar has between the years 1 and 9999."
+            self.refuse(name, message, "out_of_range")
             return None
-
-    def eventual(self) -> bool:
-        """Whether the read may be behind."""
-        text = self.one("consistency")
-        if text not in (None, "eventual"):
-            words = "consistency can only be `eventual`; without it a read shows every write."
-            self.refuse("consistency", words, "unknown_value")
-        return text == "eventual"
 
     def refuse(self, name: str, error: str, code: str) -> None:
         """Note something wrong with a parameter."""
@@ -146,12 +138,12 @@ class ParameterReader:
         return warn_of_ignored(unknown, _ignored, "parameters")
 
 
-def _refuse_all(words: str, code: str) -> NoReturn:
-    raise ApiError(400, words, errors=[_error(_QUERY, words, code)]) from None
+def _refuse_all(message: str, code: str) -> NoReturn:
+    raise ApiError(400, message, errors=[_error(_QUERY, message, code)]) from None
 
 
-def _error(name: str, words: str, code: str) -> FieldError:
-    return FieldError(field=name, error=words, code=code)
+def _error(name: str, message: str, code: str) -> FieldError:
+    return FieldError(field=name, error=message, code=code)
 
 
 def _has_control(*texts: str) -> bool:
@@ -180,7 +172,7 @@ def _ignored(name: str) -> str:
 
 def _moment(match: re.Match[str]) -> datetime:
     date, minute, second, fraction, sign, offset = match.groups()
-    # A leap second is the first moment of the minute behind it: no clock of ours has one.
+    # A leap second is read as the first moment of the next minute: no clock of ours has one.
     leap = second == "60"
     text = f"{date}T{minute}:{'59' if leap else second}{(fraction or '')[:7]}"
     text += f"{'-' if sign == '-' else '+'}{offset}" if offset else "+00:00"

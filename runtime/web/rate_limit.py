@@ -23,15 +23,15 @@ class Left(Struct, frozen=True, kw_only=True):
     """What a key has left now."""
 
     requests: int
-    """So many would be taken at this moment."""
+    """How many would be taken at this moment."""
     seconds: int
-    """Until it has everything again, if it asks for nothing."""
+    """How long until it has all of them again, if it makes none."""
 
 
 class RateLimit:
     """Lets each key make `per_minute` requests at once, and as many more in every minute.
 
-    A key that has everything is not remembered: what is kept is about the last minute's keys.
+    A key that has all of them is forgotten: only the keys of the last minute are kept.
     """
 
     def __init__(self, per_minute: int, *, clock: Callable[[], int] = time.monotonic_ns) -> None:
@@ -54,7 +54,7 @@ class RateLimit:
         over = spent - _MINUTE * self.per_minute
         if over > 0:
             return self._seconds(over)
-        # Put behind all others: the first is always the one that asked longest ago.
+        # Put last: the first is always the one that asked longest ago.
         self._full_at.pop(key_id, None)
         self._full_at[key_id] = now + spent
         return None
@@ -71,7 +71,7 @@ class RateLimit:
         return -(-spent // (_SECOND * self.per_minute))
 
     def _forget(self, now: int) -> None:
-        # Two for each that may come: within a minute of its last request every key is gone.
+        # Two for each that may come: within a minute of its last request every key is forgotten.
         for _ in range(_FORGOTTEN_AT_ONCE):
             oldest = next(iter(self._full_at), None)
             if oldest is None or self._full_at[oldest] > now:
@@ -90,7 +90,7 @@ def too_many_requests(per_minute: int, seconds: int) -> ApiError:
 
 
 def limit_rate(limit: RateLimit) -> Callable[[ASGIApp], ASGIApp]:
-    """Middleware behind `require_key`: 429 when the key asks too often."""
+    """Middleware after `require_key`: 429 when the key asks too often."""
 
     def wrap(app: ASGIApp) -> ASGIApp:
         async def check(scope: Scope, receive: Receive, send: Send) -> None:
@@ -117,8 +117,8 @@ def tell_rate(
         principal = await _caller(scope, authentication)
         if principal is not None:
             left = limit.left(principal.key_id)
-            told = f'"default";r={left.requests};t={left.seconds}'
-            headers.append((b"ratelimit", told.encode("ascii")))
+            value = f'"default";r={left.requests};t={left.seconds}'
+            headers.append((b"ratelimit", value.encode("ascii")))
         message["headers"] = headers
 
     return add

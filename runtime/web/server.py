@@ -12,7 +12,7 @@ import uvicorn
 from litestar import Litestar
 
 from runtime.failure import Failure
-from runtime.web.protocol import Protocol
+from runtime.web.protocol import HttpConnection
 
 GRACE_SECONDS: Final = 10
 _BACKLOG: Final = 2048
@@ -51,7 +51,7 @@ async def serve(
         uvicorn.Config(
             app,
             loop="none",
-            http=Protocol,
+            http=HttpConnection,
             ws="none",
             lifespan="off",
             log_config=None,

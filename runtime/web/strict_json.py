@@ -19,7 +19,7 @@ from runtime.web.json_faults import Tree, fault, find_faults
 from runtime.web.problems import ApiError
 
 DEEPEST = 100
-_TOLD_FAULTS = 20
+_FAULTS_MAX = 20
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
@@ -50,8 +50,8 @@ def _refuse_doubles(pairs: list[tuple[str, object]]) -> None:
 
 
 def _refuse_constant(name: str) -> NoReturn:
-    words = f"{name} is no number that JSON knows."
-    refuse([fault(words, "invalid_json", "")])
+    message = f"{name} is no number that JSON knows."
+    refuse([fault(message, "invalid_json", "")])
 
 
 def _forget(_: list[tuple[str, object]]) -> None:
@@ -72,7 +72,7 @@ SKIP: Final = json.JSONDecoder(
 def read_members(body: bytes, *, pointer: str = "") -> tuple[dict[str, Raw], list[FieldError]]:
     """The sound members of a JSON object, as sent, and every fault of the others.
 
-    So that all faults are told at once: judge the members, then refuse with both kinds of errors.
+    To answer all faults at once, judge the members, then refuse with both kinds of errors.
     `pointer` is where the object stands in the whole body, for a row of a bulk call.
     A member has a fault, and is not handed on, when it is there twice or holds, however deep,
     a name twice, a control character or half of a surrogate pair. Raises ApiError 400 for what
@@ -101,13 +101,13 @@ def read_text(body: bytes) -> str:
     try:
         text = body.decode("utf-8")
     except UnicodeDecodeError as error:
-        words = f"The body is not UTF-8: its byte {error.start} fits nowhere. Send JSON in UTF-8."
-        refuse([fault(words, "invalid_utf8", "")])
+        message = f"The body is not UTF-8: its byte {error.start} fits nowhere. Send JSON in UTF-8."
+        refuse([fault(message, "invalid_utf8", "")])
     if not text or text.isspace():
         refuse([fault("The body is empty; send JSON.", "empty_body", "")])
     if text[0] == "\ufeff":
-        words = "The body begins with a byte order mark; send the JSON without it."
-        refuse([fault(words, "invalid_json", "")])
+        message = "The body begins with a byte order mark; send the JSON without it."
+        refuse([fault(message, "invalid_json", "")])
     return text
 
 
@@ -120,7 +120,7 @@ def _check_depth(text: str, pointer: str) -> None:
 
 
 def _is_suspicious(text: str) -> bool:
-    # Most texts are plain ASCII without an escape, and three looks at memory tell.
+    # Most texts are plain ASCII without an escape, which is quick to see.
     if text.isascii() and "\\" not in text and "\x7f" not in text:
         return False
     return _SUSPECT.search(text) is not None
@@ -129,7 +129,7 @@ def _is_suspicious(text: str) -> bool:
 def _split_unreadable(
     text: str, pointer: str, error: Exception
 ) -> tuple[dict[str, Raw], list[FieldError]]:
-    # msgspec takes half of a surrogate pair for bad syntax; it is better said as what it is.
+    # msgspec takes half of a surrogate pair for bad syntax; its own error says more.
     try:
         members, faults = _split(text, pointer)
     except json.JSONDecodeError:
@@ -145,12 +145,12 @@ def _split(text: str, pointer: str) -> tuple[dict[str, Raw], list[FieldError]]:
     if not isinstance(tree, tuple):
         _refuse_kind(text, pointer)
     found = find_faults(tree, pointer, "")
-    faults = list(islice(found, _TOLD_FAULTS))
+    faults = list(islice(found, _FAULTS_MAX))
     if not faults:
         return {}, faults
     if any(found):
         # How many is not counted: a body can hold a million.
-        faults.append(fault("There is more of this kind behind these.", "too_many", pointer))
+        faults.append(fault("There is more of this kind after these.", "too_many", pointer))
     times = Counter(name for name, _ in tree)
     sound = {
         member[0]
@@ -181,14 +181,14 @@ def _refuse_kind(text: str, pointer: str) -> NoReturn:
 def refuse_syntax(text: str, error: Exception, pointer: str = "") -> NoReturn:
     """400: this is not JSON, with the line and column at which it stops being JSON."""
     if isinstance(error, json.JSONDecodeError):
-        words, before = error.msg, text[: error.pos]
+        reason, before = error.msg, text[: error.pos]
     else:
         match = _MALFORMED.fullmatch(str(error))
-        words = match[1] if match else "it ends too early"
+        reason = match[1] if match else "it ends too early"
         before = text.encode()[: int(match[2])].decode(errors="ignore") if match else text
     line = before.count("\n") + 1
     column = len(before) - before.rfind("\n")
-    sentence = f"This is not JSON: {words} (line {line}, column {column})."
+    sentence = f"This is not JSON: {reason} (line {line}, column {column})."
     refuse([fault(sentence, "invalid_json", pointer)])
 
 
@@ -198,7 +198,7 @@ def refuse_depth(pointer: str = "") -> NoReturn:
 
 
 def skip_gap(text: str, at: int) -> int:
-    """The place of what comes behind the white space at `at`."""
+    """The place where the white space at `at` ends."""
     gap = _GAP.match(text, at)
     return gap.end() if gap else at
 

@@ -1,23 +1,12 @@
 """Bodies are read strictly: what is taken, what is refused, and with which words."""
 
-from collections.abc import AsyncGenerator
-
 import httpx
-import pytest
 
-from runtime.settings import Settings
 from runtime.web.json_body import BULK_LIMIT, OBJECT_LIMIT
-from tests.support.api import CUSTOMERS, make_key, running_api, with_key
+from tests.support.api import CUSTOMERS
 
 BULK = f"{CUSTOMERS}/bulk"
 JSON = {"Content-Type": "application/json"}
-
-
-@pytest.fixture
-async def api(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """A client whose key may do everything."""
-    async with running_api(settings) as client:
-        yield with_key(client, make_key(settings))
 
 
 async def refused(api: httpx.AsyncClient, body: bytes, path: str = CUSTOMERS) -> set[str]:
@@ -37,26 +26,48 @@ async def test_no_body_is_told_as_such(api: httpx.AsyncClient) -> None:
 
 
 async def test_a_body_that_is_not_called_json_is_415(api: httpx.AsyncClient) -> None:
-    for name in ("text/plain", "application/x-www-form-urlencoded", "application/jsonx", ""):
+    for name in (
+        None,
+        "",
+        "text/plain",
+        "text/json",
+        "application/x-www-form-urlencoded",
+        "application/jsonx",
+        "application/json, text/plain",
+        "application/merge-patch+json",
+        "application/json-patch+json",
+        "application/vnd.acme+json",
+        "application/json; charset=latin-1",
+        'application/json;charset="utf-16"',
+        'application/json; charset="us-ascii"',
+    ):
+        headers = {} if name is None else {"Content-Type": name}
         for path in (CUSTOMERS, BULK):
-            answer = await api.post(path, content=b"{}", headers={"Content-Type": name})
-            assert answer.status_code == 415
+            answer = await api.post(path, content=b"{}", headers=headers)
+            assert answer.status_code == 415, name
             assert answer.json()["type"] == "/problems/unsupported_media_type"
             assert answer.headers["accept"] == "application/json"
 
 
-async def test_a_body_in_another_character_set_is_415_by_its_name(api: httpx.AsyncClient) -> None:
-    for charset in ("utf-16", "latin-1", '"us-ascii"'):
-        headers = {"Content-Type": f"application/json; charset={charset}"}
-        assert (await api.post(CUSTOMERS, content=b"{}", headers=headers)).status_code == 415
+async def test_every_name_of_json_is_taken(api: httpx.AsyncClient) -> None:
+    for name in (
+        "application/json",
+        "Application/JSON; Charset=UTF-8",
+        'application/json;charset="utf-8"; v=1',
+    ):
+        body = b'{"phone":"+15550001234"}'
+        answer = await api.post(CUSTOMERS, content=body, headers={"Content-Type": name})
+        assert answer.status_code == 200, name
+        assert "accept" not in answer.headers
 
 
 async def test_a_compressed_body_is_415(api: httpx.AsyncClient) -> None:
     for coding in ("gzip", "br", "deflate", "identity, gzip"):
         headers = {**JSON, "Content-Encoding": coding}
-        answer = await api.post(CUSTOMERS, content=b"\x1f\x8b", headers=headers)
-        assert answer.status_code == 415
-        assert answer.headers["accept-encoding"] == "identity"
+        for path in (CUSTOMERS, BULK):
+            answer = await api.post(path, content=b"\x1f\x8b", headers=headers)
+            assert answer.status_code == 415
+            assert answer.headers["accept-encoding"] == "identity"
 
 
 async def test_bad_utf8_is_refused(api: httpx.AsyncClient) -> None:
@@ -151,26 +162,6 @@ async def test_a_bulk_body_may_have_5_mib_and_not_a_byte_more(api: httpx.AsyncCl
     answer = await api.post(BULK, content=longest + b" ", headers=JSON)
     assert answer.status_code == 413
     assert "5 MiB" in answer.json()["message"]
-
-
-@pytest.mark.parametrize(
-    ("name", "status"),
-    [
-        ("application/json", 200),
-        ("Application/JSON; Charset=UTF-8", 200),
-        ("application/merge-patch+json", 415),
-        ("application/vnd.acme+json", 415),
-        ("text/json", 415),
-        ("application/json-patch+json", 415),
-    ],
-)
-async def test_a_body_says_that_it_is_json(api: httpx.AsyncClient, name: str, status: int) -> None:
-    body = b'{"phone":"+15550001234"}'
-
-    answer = await api.post(CUSTOMERS, content=body, headers={"Content-Type": name})
-
-    assert answer.status_code == status
-    assert answer.headers.get("accept") == (None if status == 200 else "application/json")
 
 
 async def test_numbers_in_custom_fields_keep_every_digit(api: httpx.AsyncClient) -> None:

@@ -20,7 +20,7 @@ from runtime.postgres import Role, connect
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key
-from tests.support.signals import until
+from tests.support.signals import LIMIT_SECONDS, until
 
 TOKEN = "X-Consistency-Token"
 JANE = {"email": "jane@example.com", "external_id": "cust-001", "tags": ["vip"]}
@@ -136,7 +136,7 @@ async def test_without_a_token_a_read_past_its_wait_is_answered_and_says_stale(
 
 async def test_an_eventual_read_does_not_wait(patient: httpx.AsyncClient) -> None:
     await write(patient)
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(LIMIT_SECONDS):
         answer = await patient.get(f"{CUSTOMERS}?consistency=eventual")
     assert (answer.status_code, answer.json()["meta"]["stale"]) == (200, True)
 
@@ -210,7 +210,7 @@ async def test_a_token_of_a_lost_history_is_410_at_once_and_says_what_to_do(
     otherwise = {"position": place.position, "chain": b"anything"}
     for lost in (elsewhere, otherwise):
         token = tokens.issue(WorkspaceId("acme"), generation=1, **lost)  # pyright: ignore[reportArgumentType] - two kinds of values
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_SECONDS):
             answer = await patient.get(path, headers={TOKEN: token})
         assert answer.status_code == 410
         assert answer.json()["type"] == "/problems/lost_history"

@@ -16,7 +16,7 @@ import pytest
 from runtime.processes import api_document
 from runtime.settings import Settings
 from tests.support.api import REFERENCE_CUSTOMER, make_key
-from tests.support.dev import Dev, a_place, running_dev
+from tests.support.dev import PATIENT, Dev, a_place, running_dev
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -70,7 +70,7 @@ def generated() -> Generator[Path]:
 @pytest.fixture(scope="module")
 def service() -> Generator[Dev]:
     """A running service."""
-    with a_place() as place, running_dev(place, "--ephemeral") as dev:
+    with a_place() as place, running_dev(place, "--ephemeral", **PATIENT) as dev:
         yield dev
 
 

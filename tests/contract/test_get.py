@@ -22,15 +22,30 @@ async def test_one_customer_is_the_row_of_the_list_with_its_version_as_etag(
     assert (await reader.get(f"/customers/{str(jane).upper()}")).status_code == 200
 
 
-@pytest.mark.parametrize("path", ["/customers", "/customers/{}"])
+@pytest.mark.parametrize(
+    ("path", "header"),
+    [
+        ("/customers", "link"),
+        ("/customers/tags", "link"),
+        ("/customers/{}", "etag"),
+        ("/customers/external/cust-001", "etag"),
+    ],
+)
 async def test_head_answers_like_get_without_a_body(
-    customers: Customers, reader: httpx.AsyncClient, path: str
+    customers: Customers, reader: httpx.AsyncClient, path: str, header: str
 ) -> None:
     (jane,) = await customers.add(REFERENCE)
-    get = await reader.get(path.format(jane))
-    head = await reader.head(path.format(jane))
-    assert (head.status_code, head.content) == (200, b"")
-    assert head.headers["content-type"] == get.headers["content-type"]
+    strict = {"Prefer": "handling=strict"}
+    get = await reader.get(path.format(jane), headers=strict)
+    head = await reader.head(path.format(jane), headers=strict)
+    assert (head.status_code, head.content) == (get.status_code, b"") == (200, b"")
+    assert header in get.headers
+    of_each_answer = {"date", "x-request-id", "content-length", "ratelimit"}
+    told, expected = (
+        {name: said for name, said in answer.headers.items() if name not in of_each_answer}
+        for answer in (head, get)
+    )
+    assert told == expected
 
 
 async def test_unknown_deleted_and_foreign_customers_are_not_found_in_the_same_words(

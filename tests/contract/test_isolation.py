@@ -1,5 +1,6 @@
 """Nothing of one workspace is visible in another, nor of its live data in its sandbox."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import httpx
@@ -14,8 +15,9 @@ from query_side.queries import ReadModel
 from runtime.postgres import Role, connect, connect_as_owner, make_pool
 from runtime.settings import Settings
 from runtime.text import search_patterns
-from tests.support.api import make_key
+from tests.support.api import CUSTOMERS, make_key, running_api
 from tests.support.customers import REFERENCE, Customers, a_list, ids
+from tests.support.signals import until
 
 QUERIES = (
     "",
@@ -98,6 +100,31 @@ async def test_a_key_without_the_scope_reads_nothing(
             403,
             "API key lacks required scope: customers:read",
         )
+
+
+async def test_a_write_under_way_keeps_nobody_of_another_workspace_waiting(
+    settings: Settings, stranger: dict[str, str]
+) -> None:
+    async with running_api(settings) as api:
+        acme = {"X-Api-Key": make_key(settings)}
+        made = await api.post(CUSTOMERS, json={"email": "jane@example.com"}, headers=acme)
+        one = f"{CUSTOMERS}/{made.json()['data']['id']}"
+        with connect_as_owner(settings, "test lock") as connection:
+            # Nothing is appended while the append's lock is held.
+            connection.execute("SELECT pg_advisory_lock(730541, %s)", [settings.log_id])
+            written = asyncio.create_task(api.put(one, json={"tags": ["x"]}, headers=acme))
+
+            def is_under_way() -> bool:
+                row = connection.execute(
+                    "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+                ).fetchone()
+                return row == (1,)
+
+            await until(is_under_way)
+            for method in ("PUT", "DELETE"):
+                answer = await api.request(method, one, headers=stranger, json={"tags": ["x"]})
+                assert (answer.status_code, written.done()) == (404, False)
+        assert (await written).status_code == 200
 
 
 # The second wall: what the database lets an API see that forgot the workspace.

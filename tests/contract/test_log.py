@@ -7,7 +7,7 @@ import pytest
 from events.append import (
     Appended,
     AppendLog,
-    KeyTaken,
+    ExternalIdHeld,
     Replayed,
     VersionConflict,
 )
@@ -179,8 +179,8 @@ async def test_an_external_id_is_held_by_one_customer_of_a_workspace(
         [first, acme.creation("cust-1"), globex.creation("cust-1"), acme.creation("CUST-1")]
     )
 
-    assert outcomes[1] == KeyTaken(external_id="cust-1", holder=first.events[0].stream_id)
-    assert [type(outcome) for outcome in outcomes] == [Appended, KeyTaken, Appended, Appended]
+    assert outcomes[1] == ExternalIdHeld(external_id="cust-1", holder=first.events[0].stream_id)
+    assert [type(outcome) for outcome in outcomes] == [Appended, ExternalIdHeld, Appended, Appended]
     found = await log.write.find_reservations(ACME, ["cust-1", "nobody"])
     assert found == {"cust-1": first.events[0].stream_id}
 
@@ -218,7 +218,7 @@ async def test_a_refused_group_frees_and_takes_nothing(log: Subject, acme: Write
         [acme.group(acme.event(holder, 2), frees={"cust-1": holder}, takes={"cust-2": holder})]
     )
 
-    assert isinstance(outcomes[0], KeyTaken)
+    assert isinstance(outcomes[0], ExternalIdHeld)
     assert set(await log.write.find_reservations(ACME, ["cust-1", "cust-2"])) == {
         "cust-1",
         "cust-2",

@@ -20,9 +20,9 @@ from query_side.openapi import DESCRIPTION as QUERIES
 from runtime.processes import api_app, api_document
 from runtime.settings import Settings
 from runtime.web.envelope import BASE_PATH
-from runtime.web.openapi import describe
-from runtime.web.openapi_kit import Description
-from runtime.web.openapi_service import SERVICE
+from runtime.web.openapi.document import describe
+from runtime.web.openapi.kit import Description
+from runtime.web.openapi.service import SERVICE
 from runtime.web.problem_types import PROBLEMS
 from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_api, with_key
 

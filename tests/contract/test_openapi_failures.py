@@ -2,9 +2,8 @@
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator
-from pathlib import Path
-from typing import Any
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -24,7 +23,7 @@ from runtime.processes import api_document
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from runtime.web.json_body import BULK_LIMIT, OBJECT_LIMIT
-from runtime.web.openapi_kit import EXAMPLE_REQUEST_ID
+from runtime.web.openapi.kit import EXAMPLE_REQUEST_ID
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key
 from tests.support.builders import ACME
 from tests.support.signals import until
@@ -37,20 +36,242 @@ ONE = f"{CUSTOMERS}/{{customer_id}}"
 EXTERNAL = f"{CUSTOMERS}/external/{{external_id}}"
 BULK = f"{CUSTOMERS}/bulk"
 ALICE = {"email": "alice@example.com"}
+TEXT = {"Content-Type": "text/plain"}
 TOKEN = "X-Consistency-Token"
 VARYING = {"instance", "meta", "existing_id"}
+EXAMPLES = sorted(
+    {
+        name
+        for answer in DOCUMENT["components"]["responses"].values()
+        for name in answer.get("content", {}).get("application/json", {}).get("examples", {})
+    }
+)
 
 
-@pytest.fixture
-async def api(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """An API that waits for nobody, with a key of one workspace."""
-    async with running_api(replace(settings, read_wait=0.05)) as client:
-        yield with_key(client, make_key(settings))
+class Failing(NamedTuple):
+    """What a failure is made of."""
+
+    api: httpx.AsyncClient
+    settings: Settings
+    postgres_log: PostgresLog
+    log_reader: LogReader
+    keyring: Keyring
 
 
-def check(answer: httpx.Response, name: str, path: str = CUSTOMERS) -> None:
-    """The answer is the example of this name, and all that is in it is described."""
-    assert stable(answer.json()) == stable(described(answer, path)[name])
+Answers = list[tuple[httpx.Response, str]]
+Maker = Callable[[Failing], Awaitable[Answers]]
+"""Makes one failure in every way that matters: the answers, each with its path in the document."""
+
+MAKERS: dict[str, Maker] = {}
+
+
+async def ask(api: httpx.AsyncClient, methods: tuple[str, ...], url: str, path: str) -> Answers:
+    """The answer to each method, with a body where it takes one."""
+    return [
+        (
+            await api.request(method, url, json=None if method in {"GET", "DELETE"} else ALICE),
+            path,
+        )
+        for method in methods
+    ]
+
+
+def makes(name: str) -> Callable[[Maker], Maker]:
+    """Says of which example a function makes the failure."""
+
+    def keep(maker: Maker) -> Maker:
+        assert name not in MAKERS
+        MAKERS[name] = maker
+        return maker
+
+    return keep
+
+
+@makes("invalid_key")
+async def without_a_key(at: Failing) -> Answers:
+    return [(await at.api.get(CUSTOMERS, headers={"X-Api-Key": ""}), CUSTOMERS)]
+
+
+@makes("missing_scope.write")
+async def with_a_key_to_read(at: Failing) -> Answers:
+    key = {"X-Api-Key": make_key(at.settings, "acme", "customers:read")}
+    return [(await at.api.post(CUSTOMERS, json=ALICE, headers=key), CUSTOMERS)]
+
+
+@makes("missing_scope.read")
+async def with_a_key_to_write(at: Failing) -> Answers:
+    key = {"X-Api-Key": make_key(at.settings, "acme", "customers:write")}
+    return [(await at.api.get(CUSTOMERS, headers=key), CUSTOMERS)]
+
+
+@makes("rate_limited")
+async def asked_too_often(at: Failing) -> Answers:
+    async with running_api(replace(at.settings, rate_limit=1)) as api:
+        with_key(api, make_key(at.settings))
+        await api.post(CUSTOMERS, json=ALICE)
+        return [(await api.post(CUSTOMERS, json=ALICE), CUSTOMERS)]
+
+
+@makes("body_too_long")
+async def a_long_body(at: Failing) -> Answers:
+    long = {"email": "a" * OBJECT_LIMIT}
+    return [(await at.api.post(CUSTOMERS, json=long), CUSTOMERS)]
+
+
+@makes("bulk_too_long")
+async def a_long_bulk_body(at: Failing) -> Answers:
+    return [(await at.api.post(BULK, json=["a" * BULK_LIMIT]), BULK)]
+
+
+@makes("not_json")
+async def a_body_of_text(at: Failing) -> Answers:
+    one = f"{CUSTOMERS}/{await create(at.api)}"
+    return [
+        (await at.api.post(CUSTOMERS, content=b"{}", headers=TEXT), CUSTOMERS),
+        (await at.api.put(one, content=b"{}", headers=TEXT), ONE),
+    ]
+
+
+@makes("not_a_patch")
+async def a_patch_of_text(at: Failing) -> Answers:
+    one = f"{CUSTOMERS}/{await create(at.api)}"
+    return [(await at.api.patch(one, content=b"{}", headers=TEXT), ONE)]
+
+
+@makes("row_count")
+async def no_rows(at: Failing) -> Answers:
+    return [(await at.api.post(BULK, json=[]), BULK)]
+
+
+@makes("invalid_fields")
+async def wrong_fields(at: Failing) -> Answers:
+    wrong = {"email": "nobody", "phone": 15550001234}
+    return [(await at.api.post(CUSTOMERS, json=wrong), CUSTOMERS)]
+
+
+@makes("malformed_id")
+async def a_malformed_id(at: Failing) -> Answers:
+    return await ask(at.api, ("GET", "PUT", "PATCH", "DELETE"), f"{CUSTOMERS}/4711", ONE)
+
+
+@makes("malformed_external_id")
+async def a_malformed_external_id(at: Failing) -> Answers:
+    return await ask(at.api, ("GET", "PUT", "DELETE"), f"{CUSTOMERS}/external/%00", EXTERNAL)
+
+
+@makes("page_out_of_range")
+async def a_page_that_there_cannot_be(at: Failing) -> Answers:
+    query = "?page=0&per_page=101"
+    return [(await at.api.get(f"{path}{query}"), path) for path in (CUSTOMERS, f"{CUSTOMERS}/tags")]
+
+
+@makes("external_id_taken")
+async def a_taken_external_id(at: Failing) -> Answers:
+    await create(at.api, external_id="cust-001")
+    body = ALICE | {"external_id": "cust-001"}
+    return [(await at.api.post(CUSTOMERS, json=body), CUSTOMERS)]
+
+
+@makes("version_mismatch")
+async def another_version(at: Failing) -> Answers:
+    one = f"{CUSTOMERS}/{await create(at.api, external_id='cust-001')}"
+    await at.api.put(one, json={"firstName": "Jane"})
+    if_first, if_none = {"If-Match": '"1"'}, {"If-None-Match": "*"}
+    external = f"{CUSTOMERS}/external/cust-001"
+    return [
+        (await at.api.put(one, json=ALICE, headers=if_first), ONE),
+        (await at.api.delete(one, headers=if_first), ONE),
+        (await at.api.put(external, json=ALICE, headers=if_none), EXTERNAL),
+    ]
+
+
+@makes("customer_not_found")
+async def nobody(at: Failing) -> Answers:
+    return await ask(at.api, ("GET", "PUT", "PATCH", "DELETE"), NOBODY, ONE)
+
+
+@makes("external_id_not_found")
+async def nobody_of_this_external_id(at: Failing) -> Answers:
+    return await ask(at.api, ("GET", "DELETE"), f"{CUSTOMERS}/external/nobody", EXTERNAL)
+
+
+@makes("customer_erased")
+async def an_erased_customer(at: Failing) -> Answers:
+    customer_id = await create(at.api)
+    await erase(at.postgres_log, at.log_reader, at.keyring, customer_id)
+    return await ask(at.api, ("GET", "PUT", "DELETE"), f"{CUSTOMERS}/{customer_id}", ONE)
+
+
+@makes("request_in_progress")
+async def a_key_whose_request_still_runs(at: Failing) -> Answers:
+    key, log = {"Idempotency-Key": "k-1"}, [at.settings.log_id]
+    with connect_as_owner(at.settings, "test lock") as connection:
+        # Nothing is appended while the append's lock is held.
+        connection.execute("SELECT pg_advisory_lock(730541, %s)", log)
+        first = asyncio.create_task(at.api.post(CUSTOMERS, json=ALICE, headers=key))
+
+        async def waits() -> bool:
+            row = connection.execute(
+                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
+            ).fetchone()
+            return row is not None and row[0] == 1
+
+        await until(waits)
+        second = await at.api.post(CUSTOMERS, json=ALICE, headers=key)
+        connection.execute("SELECT pg_advisory_unlock(730541, %s)", log)
+        assert (await first).status_code == 200
+    return [(second, CUSTOMERS)]
+
+
+@makes("idempotency_key_reused")
+async def a_key_with_another_body(at: Failing) -> Answers:
+    key = {"Idempotency-Key": "k-1"}
+    await at.api.post(CUSTOMERS, json=ALICE, headers=key)
+    bob = {"email": "bob@example.com"}
+    return [(await at.api.post(CUSTOMERS, json=bob, headers=key), CUSTOMERS)]
+
+
+@makes("not_shown_yet")
+async def a_token_of_what_nobody_projects(at: Failing) -> Answers:
+    token = (await at.api.post(CUSTOMERS, json=ALICE)).headers[TOKEN]
+    return [(await at.api.get(CUSTOMERS, headers={TOKEN: token}), CUSTOMERS)]
+
+
+@makes("lost_history")
+async def a_token_of_another_history(at: Failing) -> Answers:
+    await create(at.api)
+    tokens = Tokens(Sealer(read_master_keys(at.settings)), at.settings.log_id)
+    lost = {TOKEN: tokens.issue(ACME, generation=1, position=Position(1), chain=b"elsewise")}
+    return [
+        (await at.api.get(url, headers=lost), path)
+        for url, path in ((CUSTOMERS, CUSTOMERS), (NOBODY, ONE))
+    ]
+
+
+@makes("unavailable")
+async def a_database_that_is_away(at: Failing) -> Answers:
+    nowhere = make_conninfo(at.settings.database_url, port=1)
+    async with running_api(replace(at.settings, database_url=nowhere)) as api:
+        with_key(api, make_key(at.settings))
+        return [(await api.get(CUSTOMERS), CUSTOMERS)]
+
+
+@makes("internal")
+async def a_fault_of_ours(at: Failing) -> Answers:
+    with connect_as_owner(at.settings, "test fault") as connection:
+        connection.execute("DROP FUNCTION edition_1.list_tags")
+    tags = f"{CUSTOMERS}/tags"
+    return [(await at.api.get(tags, headers={"X-Request-Id": EXAMPLE_REQUEST_ID}), tags)]
+
+
+@makes("unknown_problem")
+async def a_problem_that_there_is_not(at: Failing) -> Answers:
+    return [(await at.api.get("/problems/nothing"), "/problems/{code}")]
+
+
+@makes("nothing_here")
+async def a_file_that_there_is_not(at: Failing) -> Answers:
+    return [(await at.api.get("/docs/nothing"), "/docs/{name}")]
 
 
 def described(answer: httpx.Response, path: str = CUSTOMERS) -> dict[str, Any]:
@@ -77,163 +298,46 @@ def component(said: dict[str, str]) -> Any:
 
 def stable(failure: dict[str, Any]) -> dict[str, Any]:
     """What of a failure is the same each time."""
-    return {name: said for name, said in failure.items() if name not in VARYING}
+    said = {name: said for name, said in failure.items() if name not in VARYING}
+    if failure["type"] == "/problems/rate_limited":
+        # How many, and when again, is not always the same.
+        said |= {name: re.sub("[0-9]+", "n", said[name]) for name in ("message", "detail")}
+    return said
 
 
-def test_no_example_of_a_failure_is_missing_here() -> None:
-    text = Path(__file__).read_text(encoding="utf-8")
-    made = set(re.findall(r'"(\w+(?:\.\w+)?)"', text))
-    responses = DOCUMENT["components"]["responses"].values()
-    contents = [
-        answer["content"]["application/json"] for answer in responses if "content" in answer
-    ]
-    assert {name for content in contents for name in content["examples"]} <= made
+@pytest.fixture
+async def failing(
+    settings: Settings, postgres_log: PostgresLog, log_reader: LogReader, keyring: Keyring
+) -> AsyncGenerator[Failing]:
+    """An API that waits for nobody, with a key of one workspace, and the log behind it."""
+    async with running_api(replace(settings, read_wait=0.05)) as client:
+        api = with_key(client, make_key(settings))
+        yield Failing(api, settings, postgres_log, log_reader, keyring)
 
 
-async def test_keys_that_may_not(settings: Settings) -> None:
-    async with running_api(settings) as api:
-        check(await api.get(CUSTOMERS), "invalid_key")
-        with_key(api, make_key(settings, "acme", "customers:read"))
-        check(await api.post(CUSTOMERS, json=ALICE), "missing_scope.write")
-        with_key(api, make_key(settings, "acme", "customers:write"))
-        check(await api.get(CUSTOMERS), "missing_scope.read")
+@pytest.mark.parametrize("name", EXAMPLES)
+async def test_a_failure_is_answered_in_the_words_of_its_example(
+    failing: Failing, name: str
+) -> None:
+    answers = await MAKERS[name](failing)
+    assert answers
+    for answer, path in answers:
+        assert stable(answer.json()) == stable(described(answer, path)[name])
 
 
-async def test_a_key_that_asks_too_often(settings: Settings) -> None:
-    async with running_api(replace(settings, rate_limit=1)) as api:
-        with_key(api, make_key(settings))
-        await api.post(CUSTOMERS, json=ALICE)
-        answer = await api.post(CUSTOMERS, json=ALICE)
-    example = described(answer)["rate_limited"]
-    told, exemplary = (
-        re.sub("[0-9]+", "n", failure["message"]) for failure in (answer.json(), example)
-    )
-    assert told == exemplary
-    assert answer.json()["type"] == example["type"]
+def test_no_failure_is_made_that_is_not_in_the_document() -> None:
+    assert sorted(MAKERS) == EXAMPLES
 
 
-async def test_bodies_that_cannot_be_taken(api: httpx.AsyncClient) -> None:
-    text = {"Content-Type": "text/plain"}
-    one = f"{CUSTOMERS}/{await create(api)}"
-    check(await api.post(CUSTOMERS, json={"email": "a" * OBJECT_LIMIT}), "body_too_long")
-    check(await api.post(BULK, json=["a" * BULK_LIMIT]), "bulk_too_long", BULK)
-    check(await api.post(CUSTOMERS, content=b"{}", headers=text), "not_json")
-    check(await api.put(one, content=b"{}", headers=text), "not_json", ONE)
-    check(await api.patch(one, content=b"{}", headers=text), "not_a_patch", ONE)
-    check(await api.post(BULK, json=[]), "row_count", BULK)
-
-
-async def test_a_body_that_is_compressed(api: httpx.AsyncClient) -> None:
+async def test_a_body_that_is_compressed_is_refused_as_described(failing: Failing) -> None:
     headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-    answer = await api.post(CUSTOMERS, content=b"{}", headers=headers)
+    answer = await failing.api.post(CUSTOMERS, content=b"{}", headers=headers)
     assert answer.status_code == 415
     described(answer)
 
 
-async def test_fields_and_ids_that_cannot_be_taken(api: httpx.AsyncClient) -> None:
-    wrong = {"email": "nobody", "phone": 15550001234}
-    check(await api.post(CUSTOMERS, json=wrong), "invalid_fields")
-    for method in ("GET", "PUT", "PATCH", "DELETE"):
-        body = None if method in {"GET", "DELETE"} else ALICE
-        answer = await api.request(method, f"{CUSTOMERS}/4711", json=body)
-        check(answer, "malformed_id", ONE)
-    for method in ("GET", "PUT", "DELETE"):
-        body = ALICE if method == "PUT" else None
-        answer = await api.request(method, f"{CUSTOMERS}/external/%00", json=body)
-        check(answer, "malformed_external_id", EXTERNAL)
-
-
-async def test_what_is_refused_under_strict_handling(api: httpx.AsyncClient) -> None:
-    answer = await api.post(
-        CUSTOMERS, json=ALICE | {"id": 1}, headers={"Prefer": "handling=strict"}
-    )
+async def test_what_is_refused_under_strict_handling_is_as_described(failing: Failing) -> None:
+    strict = {"Prefer": "handling=strict"}
+    answer = await failing.api.post(CUSTOMERS, json=ALICE | {"id": 1}, headers=strict)
     assert answer.status_code == 400
     described(answer)
-
-
-async def test_pages_that_there_cannot_be(api: httpx.AsyncClient) -> None:
-    query = "?page=0&per_page=101"
-    check(await api.get(f"{CUSTOMERS}{query}"), "page_out_of_range")
-    check(await api.get(f"{CUSTOMERS}/tags{query}"), "page_out_of_range", f"{CUSTOMERS}/tags")
-
-
-async def test_conflicts_with_what_there_is(api: httpx.AsyncClient) -> None:
-    one = f"{CUSTOMERS}/{await create(api, external_id='cust-001')}"
-    await api.put(one, json={"firstName": "Jane"})
-    if_first = {"If-Match": '"1"'}
-    check(await api.post(CUSTOMERS, json=ALICE | {"external_id": "cust-001"}), "external_id_taken")
-    check(await api.put(one, json=ALICE, headers=if_first), "version_mismatch", ONE)
-    check(await api.delete(one, headers=if_first), "version_mismatch", ONE)
-    external = f"{CUSTOMERS}/external/cust-001"
-    answer = await api.put(external, json=ALICE, headers={"If-None-Match": "*"})
-    check(answer, "version_mismatch", EXTERNAL)
-
-
-async def test_customers_that_there_are_not(api: httpx.AsyncClient) -> None:
-    for method in ("GET", "PUT", "PATCH", "DELETE"):
-        body = None if method in {"GET", "DELETE"} else ALICE
-        check(await api.request(method, NOBODY, json=body), "customer_not_found", ONE)
-    for method in ("GET", "DELETE"):
-        answer = await api.request(method, f"{CUSTOMERS}/external/nobody")
-        check(answer, "external_id_not_found", EXTERNAL)
-
-
-async def test_a_customer_that_was_erased(
-    api: httpx.AsyncClient, postgres_log: PostgresLog, log_reader: LogReader, keyring: Keyring
-) -> None:
-    customer_id = await create(api)
-    await erase(postgres_log, log_reader, keyring, customer_id)
-    for method in ("GET", "PUT", "DELETE"):
-        body = ALICE if method == "PUT" else None
-        answer = await api.request(method, f"{CUSTOMERS}/{customer_id}", json=body)
-        check(answer, "customer_erased", ONE)
-
-
-async def test_idempotency_keys_that_are_taken(api: httpx.AsyncClient, settings: Settings) -> None:
-    key = {"Idempotency-Key": "k-1"}
-    with connect_as_owner(settings, "test lock") as connection:
-        # Nothing is appended while the append's lock is held.
-        connection.execute("SELECT pg_advisory_lock(730541, %s)", [settings.log_id])
-        first = asyncio.create_task(api.post(CUSTOMERS, json=ALICE, headers=key))
-
-        async def waits() -> bool:
-            row = connection.execute(
-                "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
-            ).fetchone()
-            return row is not None and row[0] == 1
-
-        await until(waits)
-        check(await api.post(CUSTOMERS, json=ALICE, headers=key), "request_in_progress")
-        connection.execute("SELECT pg_advisory_unlock(730541, %s)", [settings.log_id])
-        assert (await first).status_code == 200
-    bob = {"email": "bob@example.com"}
-    check(await api.post(CUSTOMERS, json=bob, headers=key), "idempotency_key_reused")
-
-
-async def test_tokens_that_no_read_can_heed(api: httpx.AsyncClient, settings: Settings) -> None:
-    token = (await api.post(CUSTOMERS, json=ALICE)).headers[TOKEN]
-    # Nobody projects here.
-    check(await api.get(CUSTOMERS, headers={TOKEN: token}), "not_shown_yet")
-    tokens = Tokens(Sealer(read_master_keys(settings)), settings.log_id)
-    lost = tokens.issue(ACME, generation=1, position=Position(1), chain=b"elsewise")
-    for url, path in ((CUSTOMERS, CUSTOMERS), (NOBODY, ONE)):
-        check(await api.get(url, headers={TOKEN: lost}), "lost_history", path)
-
-
-async def test_a_database_that_is_away(settings: Settings) -> None:
-    nowhere = make_conninfo(settings.database_url, port=1)
-    async with running_api(replace(settings, database_url=nowhere)) as api:
-        with_key(api, make_key(settings))
-        check(await api.get(CUSTOMERS), "unavailable")
-
-
-async def test_a_fault_of_ours(api: httpx.AsyncClient, settings: Settings) -> None:
-    with connect_as_owner(settings, "test fault") as connection:
-        connection.execute("DROP FUNCTION edition_1.list_tags")
-    answer = await api.get(f"{CUSTOMERS}/tags", headers={"X-Request-Id": EXAMPLE_REQUEST_ID})
-    check(answer, "internal", f"{CUSTOMERS}/tags")
-
-
-async def test_pages_of_the_service_that_there_are_not(api: httpx.AsyncClient) -> None:
-    check(await api.get("/problems/nothing"), "unknown_problem", "/problems/{code}")
-    check(await api.get("/docs/nothing"), "nothing_here", "/docs/{name}")

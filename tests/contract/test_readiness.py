@@ -7,11 +7,12 @@ from typing import Any
 
 import httpx
 import pytest
+from msgspec.structs import replace
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from runtime.lifecycle import registered
-from runtime.postgres import Role, connect
+from runtime.postgres import Role, connect, connect_as_owner
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, make_key, running_api
 from tests.support.signals import until
@@ -97,6 +98,25 @@ async def test_why_somebody_does_not_work_is_told_to_the_operator_only(
             "ok": False,
             "detail": f"{condition}: `customers status` says why",
         }
+
+
+async def test_an_append_that_is_not_answered_is_told_until_it_is(settings: Settings) -> None:
+    async with running_api(replace(settings, write_wait=0.1)) as anybody:
+
+        async def are_writes(ok: bool) -> bool:
+            told = await ready(anybody)
+            assert told["status"] == "degraded"
+            return told["checks"]["writes"]["ok"] is ok
+
+        assert await are_writes(ok=True)
+        headers = {"X-Api-Key": make_key(settings)}
+        with connect_as_owner(settings, "test lock") as connection:
+            # Nothing is appended while the append's lock is held.
+            connection.execute("SELECT pg_advisory_lock(730541, %s)", [settings.log_id])
+            written = await anybody.post(CUSTOMERS, json={"email": "a@b.test"}, headers=headers)
+            assert written.status_code == 503
+            await until(lambda: are_writes(ok=False))
+        await until(lambda: are_writes(ok=True))
 
 
 async def test_nobody_without_a_key_learns_that_something_was_written(

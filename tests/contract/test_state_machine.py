@@ -21,7 +21,7 @@ from psycopg.rows import TupleRow
 
 from runtime.settings import Settings
 from tests.support.api import make_key
-from tests.support.dev import Dev, a_place, running_dev
+from tests.support.dev import PATIENT, Dev, a_place, running_dev
 from tests.support.model import Condition, Customer, Json, Refusal, Space
 from tests.support.model_answers import (
     Kept,
@@ -428,7 +428,10 @@ class Customers(RuleBasedStateMachine):
 @pytest.fixture
 def dev() -> Generator[Dev]:
     """The processes of this run, without a limit on how fast a key may call."""
-    with a_place() as place, running_dev(place, "--ephemeral", CUSTOMERS_RATE_LIMIT="0") as dev:
+    with (
+        a_place() as place,
+        running_dev(place, "--ephemeral", CUSTOMERS_RATE_LIMIT="0", **PATIENT) as dev,
+    ):
         yield dev
 
 

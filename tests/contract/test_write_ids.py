@@ -113,6 +113,6 @@ async def test_the_message_says_which_id_is_malformed_beside_what_else_is_wrong(
     alone = await api.put(f"{CUSTOMERS}{path}", json={})
     beside = await api.put(f"{CUSTOMERS}{path}", json={"email": "x"})
 
-    words = "email: An email needs an @-sign and behind it a domain with a dot."
+    words = "email: An email address must have an @-sign."
     assert alone.json()["message"] == message
     assert beside.json()["message"] == f"{words} {message}"

@@ -1,10 +1,18 @@
 """X-Consistency-Token on writes: the place of the newest event of whom the answer is about."""
 
-import httpx
+import base64
 
-from runtime.settings import Settings
-from tests.support.api import CUSTOMERS
-from tests.support.writing import create, token_of
+import httpx
+import pytest
+
+from events.envelope import WorkspaceId
+from events.token import Tokens
+from runtime.sealing import Sealer
+from runtime.settings import Settings, read_master_keys
+from tests.support.api import CUSTOMERS, make_key
+from tests.support.writing import create, errors, token_of
+
+TOKEN = "X-Consistency-Token"
 
 
 async def test_every_write_answers_the_place_of_its_event(
@@ -61,16 +69,40 @@ async def test_there_is_no_token_when_no_customer_was_touched(api: httpx.AsyncCl
     refused = await api.post(CUSTOMERS, json={})
 
     for answer in (failed, dry, refused):
-        assert "X-Consistency-Token" not in answer.headers
+        assert TOKEN not in answer.headers
 
 
-async def test_tokens_show_nothing_and_are_of_one_workspace(
+async def test_a_token_shows_nothing_of_its_place(
     api: httpx.AsyncClient, settings: Settings
 ) -> None:
-    first, second = [
-        (await api.post(CUSTOMERS, json={"email": "a@b.test"})).headers["X-Consistency-Token"]
-        for _ in range(2)
-    ]
+    answers = [await api.post(CUSTOMERS, json={"email": "a@b.test"}) for _ in range(2)]
 
+    first, second = (base64.urlsafe_b64decode(answer.headers[TOKEN] + "==") for answer in answers)
+    for sealed, answer in ((first, answers[0]), (second, answers[1])):
+        place = token_of(settings, answer)
+        assert place.chain not in sealed
+        for order in ("big", "little"):
+            assert place.position.to_bytes(4, order) not in sealed
     assert len(first) == len(second)
-    assert first[:16] != second[:16]
+    # Of bytes without a meaning one in 256 is the same; of two places in clear nearly all would be.
+    assert sum(one == other for one, other in zip(first, second, strict=True)) < 8
+
+
+@pytest.mark.parametrize(("workspace", "test"), [("globex", False), ("acme", True)])
+async def test_a_token_is_of_no_use_to_another_workspace(
+    both: httpx.AsyncClient, settings: Settings, workspace: str, test: bool
+) -> None:
+    written = await both.post(CUSTOMERS, json={"email": "a@b.test"})
+    token = {TOKEN: written.headers[TOKEN]}
+    foreign = {"X-Api-Key": make_key(settings, workspace, test=test)}
+    tokens = Tokens(Sealer(read_master_keys(settings)), settings.log_id)
+
+    refused = await both.get(CUSTOMERS, headers=token | foreign)
+    own = await both.get(CUSTOMERS, headers=token)
+
+    assert (
+        tokens.read(WorkspaceId(f"{workspace}_test" if test else workspace), token[TOKEN]) is None
+    )
+    assert (refused.status_code, errors(refused)) == (400, [(TOKEN, "invalid_token", None)])
+    # To its own workspace it says what to wait for, and here nobody projects.
+    assert own.status_code == 503

@@ -47,7 +47,8 @@ def listed(dev: Dev) -> list[str]:
 @pytest.fixture(scope="module")
 def dev() -> Generator[Dev]:
     """One running service for all these tests."""
-    with a_place() as place, running_dev(place) as started:
+    # Longer than a busy machine needs, not longer than a test may wait for what stays stale.
+    with a_place() as place, running_dev(place, CUSTOMERS_READ_WAIT="5") as started:
         yield started
 
 

@@ -1,5 +1,6 @@
 """Editions are made once, and their functions kept up to date under running readers."""
 
+import asyncio
 from collections.abc import Generator
 
 import psycopg
@@ -15,6 +16,7 @@ from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.projecting import projecting
 from tests.support.querying import reading
+from tests.support.signals import until
 
 
 @pytest.fixture
@@ -56,6 +58,34 @@ async def test_functions_of_another_version_are_replaced_under_running_readers(
         await postgres_log.append([Writer(keyring).creation()])
         await model.catch_up()
         assert (await reader.client.get("/customers")).json()["meta"]["total"] == 2
+
+
+@pytest.mark.parametrize("path", ["/customers", "/customers?search=jane"])
+async def test_a_read_that_meets_the_replacement_of_its_functions_is_answered(
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    owner: Connection[TupleRow],
+    path: str,
+) -> None:
+    await postgres_log.append([Writer(keyring).creation()])
+    async with projecting(settings, keyring) as model:
+        await model.catch_up()
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock'"
+    )
+    async with reading(settings) as reader:
+        with connect_as_owner(settings, "test observer") as observer, owner.transaction():
+            # The read has begun with the old functions when it comes to this table.
+            owner.execute("LOCK TABLE edition_1.customers IN ACCESS EXCLUSIVE MODE")
+            asked = asyncio.create_task(reader.client.get(path))
+            await until(lambda: observer.execute(waiting).fetchone() == (1,))
+            owner.execute("UPDATE projections.editions SET functions_checksum = 'older'")
+            assert prepare_editions(owner) == ["projections/edition_1 functions"]
+        answer = await asked
+
+    assert (answer.status_code, answer.json()["meta"]["total"]) == (200, 1)
 
 
 async def test_every_edition_tells_how_far_it_is(

@@ -25,7 +25,7 @@ ANY = Demand()
 
 def a_token(position: int) -> Token:
     """A token of this position."""
-    return Token(log_id=1, generation=1, position=Position(position), chain=b"12345678")
+    return Token(position=Position(position), chain=b"12345678")
 
 
 def an_answer(checkpoint: int, newest: int, *, parked: bool = False) -> FoundCustomer:
@@ -299,7 +299,7 @@ async def test_every_read_shows_what_was_written_before_it(
             listed = await reader.client.get("/customers?per_page=100")
             assert str(customer) in listed.text
 
-    async with reading(settings) as reader:
+    async with reading(msgspec.structs.replace(settings, read_wait=30)) as reader:
         projector = asyncio.create_task(project(model, are_done.is_set))
         await asyncio.gather(*(write_and_read(reader) for _ in range(writers)))
         are_done.set()

@@ -19,12 +19,12 @@ from events.envelope import (
     StreamVersion,
     WorkspaceId,
 )
-from events.keys import DataKey, Place, open_payload
+from events.keys import DataKey, PayloadBinding, open_payload
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "formats"
 
 CUSTOMER = CustomerId(UUID("01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21"))
-PLACE = Place(
+PLACE = PayloadBinding(
     workspace_id=WorkspaceId("acme"),
     stream_id=CUSTOMER,
     stream_version=StreamVersion(3),

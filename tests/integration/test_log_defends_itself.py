@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 from psycopg import AsyncConnection
 
-from events.append import Appended, Failed
+from events.append import Appended, GroupRefused
 from events.chain import first_bad_position
 from events.envelope import Position
 from events.keys import Keyring
@@ -112,8 +112,8 @@ async def test_values_the_database_refuses_fail_their_group_alone(
 
     outcomes = await postgres_log.append([filled.creation(), bad, filled.creation()])
 
-    assert [type(outcome) for outcome in outcomes] == [Appended, Failed, Appended]
-    assert outcomes[1] == Failed(sqlstate="23514")
+    assert [type(outcome) for outcome in outcomes] == [Appended, GroupRefused, Appended]
+    assert outcomes[1] == GroupRefused(sqlstate="23514")
     assert (await log_reader.head()).position == 3
 
 

@@ -21,7 +21,7 @@ from events.relay import Relay
 from runtime.postgres import Role, connect
 from runtime.settings import Settings
 from tests.support.builders import Writer
-from tests.support.signals import until
+from tests.support.signals import LIMIT_SECONDS, until
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ async def published(settings: Settings, client: Client, count: int) -> list[Msg]
     subscription = await stream.pull_subscribe(f"customers.{settings.log_id}.1.>", stream=name)
     messages: list[Msg] = []
     while len(messages) < count:
-        messages += await subscription.fetch(count - len(messages), timeout=5)
+        messages += await subscription.fetch(count - len(messages), timeout=LIMIT_SECONDS)
     return messages
 
 

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from events.append import Appended, Failed
+from events.append import Appended, GroupRefused
 from events.envelope import WorkspaceId
 from events.errors import IN_ANOTHER_LOG, AppendFailed
 from events.keys import Keyring
@@ -35,7 +35,7 @@ async def test_a_workspace_is_in_one_log_and_others_go_on(
     )
 
     assert isinstance(outcomes[0], Appended)
-    assert outcomes[1:3] == [Failed(sqlstate=IN_ANOTHER_LOG)] * 2
+    assert outcomes[1:3] == [GroupRefused(sqlstate=IN_ANOTHER_LOG)] * 2
     assert isinstance(outcomes[3], Appended)
     assert await other_log.find_reservations(ACME, ["cust-1"]) == {}
     again = await postgres_log.append([acme.group(acme.event(customer, 2))])
@@ -55,4 +55,7 @@ async def test_of_two_logs_only_one_begins_a_workspace(
             postgres_log.append([writer.creation()]), other_log.append([writer.creation()])
         )
 
-        assert sorted(type(outcome).__name__ for outcome in (one, other)) == ["Appended", "Failed"]
+        assert sorted(type(outcome).__name__ for outcome in (one, other)) == [
+            "Appended",
+            "GroupRefused",
+        ]

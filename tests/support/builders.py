@@ -7,7 +7,7 @@ from events import codec
 from events.append import Group, NewReceipt, Reservation
 from events.customer import CustomerCreated, CustomerData, CustomerErased, CustomerEvent
 from events.envelope import CustomerId, NewEvent, StreamVersion, WorkspaceId
-from events.keys import DataKey, Keyring, Place, WrappedKey, seal_payload
+from events.keys import DataKey, Keyring, PayloadBinding, WrappedKey, seal_payload
 from runtime.ids import new_id
 
 ACME = WorkspaceId("acme")
@@ -56,7 +56,7 @@ class Writer:
         """A sealed event of one customer."""
         happened = event or created()
         data_key, _ = self._keys[customer_id]
-        place = Place(
+        place = PayloadBinding(
             workspace_id=self.workspace_id,
             stream_id=customer_id,
             stream_version=StreamVersion(version),

@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator
 
 import httpx
 import pytest
+from msgspec.structs import replace
 
 from events.keys import Keyring
 from runtime.settings import Settings
@@ -19,6 +20,13 @@ from tests.support.querying import reading
 async def api(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
     """An API that takes writes of one workspace."""
     async with running_api(settings, "command") as client:
+        yield with_key(client, make_key(settings))
+
+
+@pytest.fixture
+async def both(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
+    """An API of both sides, for one workspace, whose reads wait for no projector."""
+    async with running_api(replace(settings, read_wait=0)) as client:
         yield with_key(client, make_key(settings))
 
 

@@ -17,6 +17,9 @@ import pytest
 
 CUSTOMERS = [sys.executable, "-m", "runtime.cli"]
 
+PATIENT = {"CUSTOMERS_READ_WAIT": "20"}
+"""For tests of what reads show and not of how soon: a busy machine fails none of them."""
+
 
 def clean_environment() -> dict[str, str]:
     """Ours without settings of the service."""

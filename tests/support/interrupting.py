@@ -47,7 +47,9 @@ class InterruptedLog(MemoryLog):
 
 
 @asynccontextmanager
-async def a_side(log: MemoryLog, settings: Settings) -> AsyncGenerator[CommandSide]:
+async def a_side(
+    log: MemoryLog, settings: Settings, *, wait_seconds: float = 10
+) -> AsyncGenerator[CommandSide]:
     """A command side on a log in memory."""
 
     async def nobody(_: Position) -> None:
@@ -56,6 +58,6 @@ async def a_side(log: MemoryLog, settings: Settings) -> AsyncGenerator[CommandSi
     keys = read_master_keys(settings)
     tokens = Tokens(Sealer(keys), log.log_id)
     async with command_side(
-        log, Keyring(keys), tokens, on_appended=nobody, wait_seconds=10, receipt_days=2
+        log, Keyring(keys), tokens, on_appended=nobody, wait_seconds=wait_seconds, receipt_days=2
     ) as side:
         yield side

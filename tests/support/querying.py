@@ -27,7 +27,7 @@ class Reader:
 
 @asynccontextmanager
 async def reading(
-    settings: Settings, workspace: str = "acme", *, is_rung: bool = False
+    settings: Settings, workspace: str = "acme", *, can_hear_pings: bool = False
 ) -> AsyncGenerator[Reader]:
     """A query side that nobody rings, and a client with a key of this workspace."""
     sealer = Sealer(read_master_keys(settings))
@@ -39,7 +39,7 @@ async def reading(
             Tokens(sealer, settings.log_id),
             sealer,
             wait_seconds=settings.read_wait,
-            is_rung=lambda: is_rung,
+            can_hear_pings=lambda: can_hear_pings,
         ) as side,
     ):
 

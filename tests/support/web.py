@@ -13,12 +13,11 @@ from runtime.api_keys import Principal, hash_key
 from runtime.field_error import summary
 from runtime.ids import new_id
 from runtime.web.authentication import Authentication, principal_of
-from runtime.web.bulk_json import parse_rows
 from runtime.web.context import read_context
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.frame import Frame
 from runtime.web.health import Check, Probe
-from runtime.web.json_body import BULK_LIMIT, check_type, read_bytes
+from runtime.web.json_body import check_type, read_bytes
 from runtime.web.problems import ApiError
 from runtime.web.query_string import ParameterReader, read_parameters
 from runtime.web.rate_limit import RateLimit
@@ -81,8 +80,8 @@ class Probes:
 
     def __init__(self) -> None:
         self.found: dict[str, Probe | Exception] = {
-            "database": Probe(ok=True, words="answers"),
-            "nats": Probe(ok=True, words="answers"),
+            "database": Probe(ok=True, detail="answers"),
+            "nats": Probe(ok=True, detail="answers"),
         }
 
     def checks(self) -> list[Check]:
@@ -128,14 +127,6 @@ async def make_thing(request: AnyRequest) -> Response[bytes]:
     return success(request.scope, told, message="Made", headers={"Location": "/thing/1"})
 
 
-@post("/things/bulk", opt={"scope": "customers:write"})
-async def make_things(request: AnyRequest) -> Response[bytes]:
-    """Counts its rows."""
-    check_type(request.scope)
-    rows = parse_rows(await read_bytes(request, BULK_LIMIT), member="customers", most=500)
-    return success(request.scope, {"total": len(rows.rows)}, message="Done")
-
-
 @get("/fails/{how:str}", opt={"public": True})
 async def fail(how: FromPath[str]) -> Response[bytes]:
     """Fails in the way asked for."""
@@ -151,7 +142,7 @@ def an_app(
     authentication: Authentication, probes: Probes, rate_limit: RateLimit | None = None
 ) -> Litestar:
     """The tiny app."""
-    routes = [read_thing, make_thing, make_things, fail, unmarked]
+    routes = [read_thing, make_thing, fail, unmarked]
     return Litestar(
         [Router(BASE_PATH, route_handlers=routes)],
         plugins=[Frame(authentication, probes.checks(), rate_limit=rate_limit)],

@@ -17,7 +17,7 @@ from command_side.commands import (
     UpdateCustomer,
 )
 from command_side.customer import Live, State, Unknown, decide, evolve
-from command_side.errors import CustomerGone, CustomerNotFound, InvalidFields, Rejection
+from command_side.errors import CustomerNotFound, InvalidFields, PersonErased, Rejection
 from events import codec
 from events.customer import (
     CustomerCreated,
@@ -145,8 +145,8 @@ def test_nobody_can_be_restored_who_never_was() -> None:
 
 def test_an_erased_customer_never_comes_back() -> None:
     for event in (CREATED, DELETED, CustomerRestored(customer=JANE)):
-        given(CREATED, ERASED, event).when(DeleteCustomer()).then_rejected(CustomerGone)
-        given(CREATED, ERASED, event).when(RestoreCustomer()).then_rejected(CustomerGone)
+        given(CREATED, ERASED, event).when(DeleteCustomer()).then_rejected(PersonErased)
+        given(CREATED, ERASED, event).when(RestoreCustomer()).then_rejected(PersonErased)
 
 
 def test_too_many_or_too_large_custom_fields_are_refused() -> None:

@@ -9,7 +9,7 @@ from runtime.field_error import FieldError
 from runtime.web.context import read_traceparent
 from runtime.web.envelope import success_body
 from runtime.web.headers import header, request_id
-from runtime.web.problems import ApiError, KeyRefused, away
+from runtime.web.problems import ApiError, ApiKeyRefused, unavailable
 
 
 def scope_with(*headers: tuple[bytes, bytes]) -> Scope:
@@ -49,7 +49,7 @@ def test_a_failure_has_the_published_members_in_their_order_and_ours_after_them(
 
 
 def test_a_refused_key_is_told_in_the_published_words_without_the_envelope() -> None:
-    body = KeyRefused(401, "Invalid or expired API key").body("r-1")
+    body = ApiKeyRefused(401, "Invalid or expired API key").body("r-1")
     assert body == (
         b'{"detail":"Invalid or expired API key","meta":{"request_id":"r-1"},'
         b'"type":"/problems/invalid_key","title":"Invalid API key","status":401}'
@@ -57,8 +57,8 @@ def test_a_refused_key_is_told_in_the_published_words_without_the_envelope() -> 
 
 
 def test_what_is_away_says_when_to_come_back() -> None:
-    assert away("Later").headers == {"Retry-After": "1"}
-    assert away("Later").status == 503
+    assert unavailable("Later").headers == {"Retry-After": "1"}
+    assert unavailable("Later").status == 503
 
 
 def test_a_body_names_what_the_client_sent_however_odd() -> None:

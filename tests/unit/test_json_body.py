@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec import Raw
 
+from command_side.bulk_body import Rows, parse_rows
 from runtime.field_error import FieldError
-from runtime.web.bulk_json import Rows, parse_rows
 from runtime.web.problems import ApiError
 from runtime.web.strict_json import DEEPEST, read_members
 

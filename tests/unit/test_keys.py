@@ -7,11 +7,11 @@ import pytest
 
 from events.envelope import CustomerId, StreamVersion, WorkspaceId
 from events.errors import CorruptEvent, KeyUnavailable
-from events.keys import Keyring, Place, open_payload, seal_payload
+from events.keys import Keyring, PayloadBinding, open_payload, seal_payload
 from runtime.ids import new_id
 from runtime.settings import MasterKeys
 
-PLACE = Place(
+PLACE = PayloadBinding(
     workspace_id=WorkspaceId("acme"),
     stream_id=CustomerId(new_id()),
     stream_version=StreamVersion(3),

@@ -3,7 +3,7 @@
 from typing import Final
 
 from runtime.web.docs import ASSETS
-from runtime.web.openapi_kit import (
+from runtime.web.openapi.kit import (
     Answer,
     Description,
     Json,
@@ -12,7 +12,7 @@ from runtime.web.openapi_kit import (
     object_schema,
     ref,
 )
-from runtime.web.openapi_parameters import parameter_refs
+from runtime.web.openapi.parameters import parameter_refs
 from runtime.web.problem_pages import unknown_problem
 from runtime.web.problem_types import PROBLEMS
 from runtime.web.problems import nothing_here

@@ -59,8 +59,8 @@ def _parse_wrapper(text: str, member: str, most: int) -> Rows:
     span = _find_member(text, member)
     if span is None:
         _names(text)
-        words = f"The body has no {member}: send an array of rows, or an object with one."
-        refuse([fault(words, "required", f"/{member}", member)])
+        message = f"The body has no {member}: send an array of rows, or an object with one."
+        refuse([fault(message, "required", f"/{member}", member)])
     if text[span] != "[":
         _names(text)
         refuse([fault(f"{member} must be an array of rows.", "wrong_type", f"/{member}", member)])
@@ -69,7 +69,7 @@ def _parse_wrapper(text: str, member: str, most: int) -> Rows:
     try:
         others = _names(f"{text[:span]}0{text[end:]}")
     except ApiError:
-        # As long as it was, so that what is wrong is told at its place.
+        # As long as it was, so that line and column are right.
         gap = _NO_LINE_END.sub(" ", text[span + 1 : end])
         others = _names(f"{text[:span]}0{gap}{text[end:]}")
     return Rows(rows=rows, pointer=f"/{member}", others=[name for name in others if name != member])
@@ -105,7 +105,7 @@ def _find_member(text: str, member: str) -> int | None:
 
 
 def _end_of_value(text: str, at: int) -> int:
-    """The place behind the value that begins at `at`, however deep it is nested."""
+    """The place after the value that begins at `at`, however deep it is nested."""
     try:
         return SKIP.raw_decode(text, at)[1]
     except RecursionError:
@@ -118,7 +118,7 @@ def _end_of_value(text: str, at: int) -> int:
 
 
 def _split(text: str, at: int, member: str, most: int) -> tuple[list[bytes], int]:
-    """The elements of the array that begins at `at`, and the place behind it."""
+    """The elements of the array that begins at `at`, and the place after it."""
     rows: list[bytes] = []
     at = skip_gap(text, at + 1)
     while rows or not text.startswith("]", at):
@@ -132,6 +132,6 @@ def _split(text: str, at: int, member: str, most: int) -> tuple[list[bytes], int
         at = skip_gap(text, at + 1)
     if not 1 <= len(rows) <= most:
         given = "none" if not rows else "more"
-        words = f"A bulk call takes 1 to {most} rows; these are {given}."
-        refuse([fault(words, "row_count", f"/{member}" if member else "", member)])
+        message = f"A bulk call takes 1 to {most} rows; these are {given}."
+        refuse([fault(message, "row_count", f"/{member}" if member else "", member)])
     return rows, at + 1

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from runtime.web.openapi_kit import Json
+from runtime.web.openapi.kit import Json
 
 
 def _header(description: str, *, required: bool = False, **schema: object) -> Json:
@@ -21,7 +21,7 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
         "What the page may load: nothing from elsewhere.", required=True
     ),
     "Document-ETag": _header("Which document this is, for If-None-Match.", required=True),
-    "X-Content-Type-Options": _header("No guessing.", required=True, const="nosniff"),
+    "X-Content-Type-Options": _header("Always `nosniff`.", required=True, const="nosniff"),
     "Vary": _header("Failures come as `application/problem+json` when `Accept` asks for it."),
     "RateLimit-Policy": _header(
         "How many requests the API key may make, per 60 seconds and API process. Not there when "
@@ -59,7 +59,7 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
     ),
     "Preference-Applied": _header("The preference that was heeded.", const="handling=strict"),
     "Retry-After-In-Progress": _header(
-        "Send the request again after so many seconds; told while the first one still runs.",
+        "Send the request again after so many seconds; only while the first request still runs.",
         pattern="^[1-9][0-9]*$",
     ),
     "Consistency-Token-Of-Bulk": _header(
@@ -68,7 +68,7 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
         format="consistency-token",
     ),
     "Location-Of-Created": _header(
-        "The path of the customer; told when it was created.", format="uri-reference"
+        "The path of the customer; only when it was created.", format="uri-reference"
     ),
     "Current-ETag": _header(
         "The version that the customer has now, if there is one.", pattern='^"[1-9][0-9]*"$'

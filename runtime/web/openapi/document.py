@@ -17,10 +17,16 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from runtime.web.headers import header
-from runtime.web.openapi_headers import ANSWER_HEADERS, header_refs
-from runtime.web.openapi_kit import Answer, Description, Failure, Json, Operation
-from runtime.web.openapi_parameters import PARAMETERS, parameter_refs
-from runtime.web.openapi_problems import FAILURES, SCHEMAS, failure_answers, failures_of_key
+from runtime.web.openapi.headers import ANSWER_HEADERS, header_refs
+from runtime.web.openapi.kit import Answer, Description, FailureExample, Json, Operation
+from runtime.web.openapi.parameters import PARAMETERS, parameter_refs
+from runtime.web.openapi.problems import (
+    FAILURES,
+    SCHEMAS,
+    failure_answers,
+    failures_of_key,
+    scope_failures,
+)
 from runtime.web.problems import AnyRequest
 
 _PLACEHOLDER: Final = re.compile(r"\{(\w+)(?::\w+)?\}")
@@ -72,12 +78,16 @@ def describe(routes: Sequence[HTTPRouteHandler], descriptions: Sequence[Descript
     Raises KeyError for a route that nobody describes, ValueError for a contradiction.
     """
     operations = _merged([description.operations for description in descriptions])
-    failures = _merged([FAILURES, *(description.failures for description in descriptions)])
+    calls = list(_calls(routes, operations))
+    scopes = sorted({call.scope for call in calls if call.scope is not None})
+    failures = _merged(
+        [FAILURES, scope_failures(scopes), *(description.failures for description in descriptions)]
+    )
     paths: dict[str, Json] = {}
     responses: list[Json] = []
-    for call in _calls(routes, operations):
-        told_of, components = _operation(call, operations, failures)
-        paths.setdefault(call.path, {})[call.method.lower()] = told_of
+    for call in calls:
+        operation, components = _operation(call, operations, failures)
+        paths.setdefault(call.path, {})[call.method.lower()] = operation
         responses.append(components)
     schemas = [SCHEMAS, *(description.schemas for description in descriptions)]
     parameters = [PARAMETERS, *(description.parameters for description in descriptions)]
@@ -95,19 +105,12 @@ def describe(routes: Sequence[HTTPRouteHandler], descriptions: Sequence[Descript
             "parameters": _merged(parameters),
             "headers": ANSWER_HEADERS,
             "responses": dict(sorted(_merged(responses).items())),
-            "securitySchemes": {"ApiKey": _API_KEY},
+            "securitySchemes": {"ApiKey": _api_key(scopes)},
         },
         "tags": [{"name": name, "description": about} for name, about in _TAGS.items()],
     }
 
 
-_API_KEY: Final[Json] = {
-    "type": "apiKey",
-    "in": "header",
-    "name": "X-Api-Key",
-    "description": "Scopes are `customers:read` and `customers:write`; each call names the one it "
-    "needs. A key without any has both.",
-}
 _TAGS: Final = {
     "Customers": "One customer, by its id.",
     "External ids": "The same by your own id, percent-encoded (`%2F` too).",
@@ -116,12 +119,23 @@ _TAGS: Final = {
 }
 
 
+def _api_key(scopes: Sequence[str]) -> Json:
+    names = ", ".join(f"`{scope}`" for scope in scopes)
+    return {
+        "type": "apiKey",
+        "in": "header",
+        "name": "X-Api-Key",
+        "description": f"Each call names the scope that it needs, one of {names}. A key without "
+        "any scope may do everything.",
+    }
+
+
 def _merged(some: Iterable[Mapping[str, T]]) -> dict[str, T]:
-    """Everything by its name; raises ValueError when two say something else of one name."""
+    """Everything by its name; raises ValueError when two differ under one name."""
     merged: dict[str, T] = {}
     for mapping in some:
-        for name, said in mapping.items():
-            if merged.setdefault(name, said) != said:
+        for name, value in mapping.items():
+            if merged.setdefault(name, value) != value:
                 raise ValueError(f"{name} is described twice, and not in the same way.")
     return merged
 
@@ -143,7 +157,7 @@ def _calls(
 
 
 def _paths(handler: HTTPRouteHandler) -> Iterator[str]:
-    """As the document writes them. A path that ends where its parameter begins is no other call."""
+    """As the document writes them. Leaves out the path that only lacks its last parameter."""
     for path in handler.paths:
         written = _PLACEHOLDER.sub(r"{\1}", path)
         if not any(other.startswith(f"{path}/") for other in handler.paths):
@@ -151,11 +165,11 @@ def _paths(handler: HTTPRouteHandler) -> Iterator[str]:
 
 
 def _operation(
-    call: _Call, operations: Mapping[str, Operation], failures: Mapping[str, Failure]
+    call: _Call, operations: Mapping[str, Operation], failures: Mapping[str, FailureExample]
 ) -> tuple[Json, Json]:
     """What the document says of a call, and the components that it refers to for failures."""
     operation, has_body, scope = call.operation, call.has_body, call.scope
-    told_of: Json = {
+    described: Json = {
         "operationId": call.name if has_body else f"head_{call.name}",
         "summary": (call.handler.fn.__doc__ or "").strip().splitlines()[0],
         "description": operation.description if has_body else "The headers of GET, and no body.",
@@ -166,7 +180,7 @@ def _operation(
     if operation.body is not None:
         body = operation.body
         content: Json = {"schema": body.schema, "examples": body.examples}
-        told_of["requestBody"] = {
+        described["requestBody"] = {
             "description": body.description,
             "required": True,
             "content": dict.fromkeys(body.media_types, content),
@@ -180,7 +194,7 @@ def _operation(
     for status, (name, answer) in failure_answers(names, failures, has_body=has_body).items():
         answers[str(status)] = {"$ref": f"#/components/responses/{name}"}
         components[name] = answer
-    return told_of | {"responses": answers}, components
+    return described | {"responses": answers}, components
 
 
 def _success(

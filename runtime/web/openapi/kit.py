@@ -19,7 +19,7 @@ _CUSTOMERS: Final = f"{BASE_PATH}/customers"
 EXAMPLE_PATH: Final = f"{_CUSTOMERS}/{EXAMPLE_ID}"
 _REF: Final = "#/components/schemas/{name}"
 _CONTROL: Final = CONTROL.pattern.strip("[]")
-# Of other languages' \s it is not sure what it stands for.
+# Written out, for what \s stands for differs between languages.
 _WHITE: Final = "".join(
     character
     for character in map(chr, range(0x3001))
@@ -43,7 +43,7 @@ class Body(Struct, frozen=True, kw_only=True):
 
 
 class Answer(Struct, frozen=True, kw_only=True):
-    """A success: no schema, no body."""
+    """A success; without a schema it has no body."""
 
     description: str
     schema: Json | None = None
@@ -54,7 +54,7 @@ class Answer(Struct, frozen=True, kw_only=True):
     media_types: Sequence[str] = ("application/json",)
 
 
-class Failure(Struct, frozen=True, kw_only=True):
+class FailureExample(Struct, frozen=True, kw_only=True):
     """A failure as the service answers it."""
 
     code: str
@@ -78,7 +78,7 @@ class Description(Struct, frozen=True, kw_only=True):
     """All that one side says: its calls by the names of their routes, and what they share."""
 
     operations: Mapping[str, Operation] = field(default_factory=dict[str, Operation])
-    failures: Mapping[str, Failure] = field(default_factory=dict[str, Failure])
+    failures: Mapping[str, FailureExample] = field(default_factory=dict[str, FailureExample])
     schemas: Mapping[str, Json] = field(default_factory=dict[str, Json])
     parameters: Mapping[str, Json] = field(default_factory=dict[str, Json])
 
@@ -116,8 +116,8 @@ def described(struct: type[Struct], description: str, **members: Json) -> Json:
     _, schemas = msgspec.json.schema_components([struct], ref_template=_REF)
     schema = schemas[struct.__name__]
     properties = cast(dict[str, Json], schema["properties"])
-    for name, said in members.items():
-        properties[name] = said if "type" in said else properties[name] | said
+    for name, addition in members.items():
+        properties[name] = addition if "type" in addition else properties[name] | addition
     for member in properties.values():
         member.pop("default", None)
     return object_schema(properties, required=list(properties), description=description)
@@ -150,9 +150,9 @@ def success_example(message: str, data: object, meta: Json | None = None) -> Jso
     }
 
 
-def failure(error: ApiError, path: str = _CUSTOMERS) -> Failure:
+def failure(error: ApiError, path: str = _CUSTOMERS) -> FailureExample:
     """The failure that an error is answered as, at this path."""
-    return Failure(code=error.code, body=error.body(EXAMPLE_REQUEST_ID, path))
+    return FailureExample(code=error.code, body=error.body(EXAMPLE_REQUEST_ID, path))
 
 
 def raised_by(refuse: Callable[[], object]) -> ApiError:

@@ -1,17 +1,11 @@
 """The headers and ids that requests of both sides carry, in the API's OpenAPI document."""
 
-from typing import Final, cast
-
-from litestar.types import Scope
+from typing import Final
 
 from runtime.web.context import LONGEST
-from runtime.web.envelope import BASE_PATH
 from runtime.web.headers import REQUEST_ID_MAX
-from runtime.web.openapi_kit import EXAMPLE_ID, NO_CONTROL, Failure, Json, failure, raised_by
-from runtime.web.paths import read_customer_id, read_external_id
+from runtime.web.openapi.kit import EXAMPLE_ID, NO_CONTROL, Json
 
-_EXTERNAL_ID: Final = "cust-001"
-EXTERNAL_PATH: Final = f"{BASE_PATH}/customers/external/{_EXTERNAL_ID}"
 _ETAG: Final = r'(W/)?"[!#-~]*"'
 _ETAGS: Final = rf"^(\*|(,[ \t,]*)?{_ETAG}([ \t]*,[ \t,]*{_ETAG})*([ \t,]*,)?)$"
 
@@ -94,35 +88,6 @@ PARAMETERS: Final[dict[str, Json]] = {
         format="consistency-token",
     ),
 }
-
-
-def external_id_parameter(length_max: int) -> Json:
-    """The external_id in a path."""
-    return {
-        "name": "external_id",
-        "in": "path",
-        "required": True,
-        "description": "Your own id of the customer, percent-encoded; a slash as `%2F`.",
-        "schema": {
-            "type": "string",
-            "pattern": NO_CONTROL,
-            "minLength": 1,
-            "maxLength": length_max,
-        },
-        "example": _EXTERNAL_ID,
-    }
-
-
-def malformed_id() -> Failure:
-    """400: what stands in the path is no id."""
-    return failure(raised_by(lambda: read_customer_id("4711")), f"{BASE_PATH}/customers/4711")
-
-
-def malformed_external_id(length_max: int) -> Failure:
-    """400: what stands in the path is no external_id."""
-    path = f"{BASE_PATH}/customers/external/%00"
-    scope = cast(Scope, {"raw_path": path.encode("ascii")})
-    return failure(raised_by(lambda: read_external_id(scope, length_max)), path)
 
 
 def parameter_refs(*names: str) -> list[Json]:

@@ -23,9 +23,9 @@ def read_idempotency_key(scope: Scope) -> bytes | FieldError | None:
     quoted = _QUOTED.fullmatch(given)
     key = given if quoted is None else _ESCAPED.sub(rb"\1", quoted[1])
     if quoted is None and (given.startswith(b'"') or not _BARE.fullmatch(given)):
-        words = "Idempotency-Key takes printable ASCII characters, quoted or bare."
-        return FieldError(field="Idempotency-Key", error=words, code="malformed_key")
+        message = "Idempotency-Key takes printable ASCII characters, quoted or bare."
+        return FieldError(field="Idempotency-Key", error=message, code="malformed_key")
     if not 1 <= len(key) <= KEY_MAX:
-        words = f"Idempotency-Key takes 1 to {KEY_MAX} characters; these are {len(key)}."
-        return FieldError(field="Idempotency-Key", error=words, code="out_of_range")
+        message = f"Idempotency-Key takes 1 to {KEY_MAX} characters; these are {len(key)}."
+        return FieldError(field="Idempotency-Key", error=message, code="out_of_range")
     return key

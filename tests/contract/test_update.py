@@ -1,4 +1,4 @@
-"""PATCH /customers/{id}: a JSON merge patch, which is what PUT does as well."""
+"""PUT and PATCH /customers/{id}: both change only what is sent, as a JSON merge patch does."""
 
 import httpx
 import pytest
@@ -53,9 +53,14 @@ async def test_objects_merge_by_key_and_tags_are_replaced(
 async def test_nothing_changed_is_200_with_the_same_version_and_no_event(
     api: httpx.AsyncClient, log_reader: LogReader, method: str
 ) -> None:
-    path = f"{CUSTOMERS}/{await create(api, firstName='Jane')}"
+    path = f"{CUSTOMERS}/{await create(api, firstName='Jane', custom_fields={'a': 1})}"
 
-    for body in ({}, {"first_name": "Jane"}, {"custom_fields": {"absent": None}}):
+    for body in (
+        {},
+        {"first_name": "Jane"},
+        {"custom_fields": {"absent": None}},
+        {"custom_fields": {"a": 1}},
+    ):
         answer = await api.request(method, path, json=body)
         assert (answer.status_code, answer.json()["data"]["version"]) == (200, 1)
 
@@ -115,3 +120,16 @@ async def test_a_taken_external_id_is_409_with_the_id_of_its_holder(
 
     assert (answer.status_code, answer.json()["existing_id"]) == (409, holder)
     assert errors(answer) == [("external_id", "external_id_taken", "/external_id")]
+
+
+@BOTH
+async def test_changing_the_external_id_frees_the_old_one(
+    api: httpx.AsyncClient, method: str
+) -> None:
+    customer_id = await create(api, external_id="old")
+    path = f"{CUSTOMERS}/{customer_id}"
+    await api.request(method, path, json={"external_id": "new"})
+
+    assert await create(api, external_id="old") != customer_id
+    taken = await api.post(CUSTOMERS, json={"email": "a@b.test", "external_id": "new"})
+    assert taken.status_code == 409

@@ -3,20 +3,19 @@
 Every example is what the service answers, made by the code that answers it.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from typing import Final
 
 import msgspec
 
 from runtime.field_error import FieldError
-from runtime.key_rules import KNOWN_SCOPES
 from runtime.web.accept import JSON, PROBLEM_JSON
 from runtime.web.authentication import invalid_key, missing_scope
-from runtime.web.openapi_headers import header_refs
-from runtime.web.openapi_kit import (
+from runtime.web.openapi.headers import header_refs
+from runtime.web.openapi.kit import (
     EXAMPLE_REQUEST_ID,
-    Failure,
+    FailureExample,
     Json,
     described,
     failure,
@@ -24,7 +23,7 @@ from runtime.web.openapi_kit import (
     ref,
 )
 from runtime.web.problem_types import PROBLEMS
-from runtime.web.problems import database_away, unforeseen
+from runtime.web.problems import database_unavailable, unforeseen
 from runtime.web.rate_limit import too_many_requests
 
 _HEADERS_OF: Final[dict[int, Sequence[str]]] = {
@@ -41,8 +40,8 @@ _RFC_9457: Final[dict[str, Json]] = {
     "type": {
         "type": "string",
         "format": "uri-reference",
-        "description": "Which kind of problem this is: a path that leads to words on it. There "
-        "may be new ones.",
+        "description": "Which kind of problem this is: the path of a page about it. There may "
+        "be new ones.",
         "examples": [f"/problems/{code}" for code in PROBLEMS],
     },
     "title": {"type": "string", "description": "The kind of problem in a few words."},
@@ -76,7 +75,7 @@ _PROBLEM: Final[dict[str, Json]] = {
 _EXISTING_ID: Final[Json] = {
     "type": "string",
     "format": "uuid",
-    "description": "Who has the external_id; told when that is the conflict.",
+    "description": "The id of the customer that has this external_id; only for that conflict.",
 }
 _CURRENT_VERSION: Final[Json] = {
     "type": ["integer", "null"],
@@ -125,13 +124,17 @@ def _missing(scope: str) -> str:
     return f"missing_scope.{scope.partition(':')[2]}"
 
 
-FAILURES: Final[dict[str, Failure]] = {
+FAILURES: Final[dict[str, FailureExample]] = {
     "invalid_key": failure(invalid_key()),
-    **{_missing(scope): failure(missing_scope(scope)) for scope in KNOWN_SCOPES},
     "rate_limited": failure(too_many_requests(6000, 1)),
     "internal": failure(unforeseen(EXAMPLE_REQUEST_ID)),
-    "unavailable": failure(database_away()),
+    "unavailable": failure(database_unavailable()),
 }
+
+
+def scope_failures(scopes: Iterable[str]) -> dict[str, FailureExample]:
+    """For each of these scopes, what a key without it is answered."""
+    return {_missing(scope): failure(missing_scope(scope)) for scope in scopes}
 
 
 def failures_of_key(scope: str) -> list[str]:
@@ -140,7 +143,7 @@ def failures_of_key(scope: str) -> list[str]:
 
 
 def failure_answers(
-    names: Sequence[str], known: Mapping[str, Failure], *, has_body: bool
+    names: Sequence[str], known: Mapping[str, FailureExample], *, has_body: bool
 ) -> dict[int, tuple[str, Json]]:
     """By status, the answer that is one of these failures, and its name among the components."""
 
@@ -174,5 +177,5 @@ def _answer(status: int, codes: Sequence[str]) -> Json:
     }
 
 
-def _example(failure: Failure) -> Json:
+def _example(failure: FailureExample) -> Json:
     return {"summary": PROBLEMS[failure.code].title, "value": msgspec.json.decode(failure.body)}
