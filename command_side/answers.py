@@ -5,7 +5,10 @@ from typing import Final
 
 import msgspec
 from litestar import Response
+from msgspec import Struct
 
+from command_side.bulk import BulkHandler
+from command_side.external import ExternalHandler
 from command_side.handler import Action, CommandHandler, Terms, Written
 from command_side.idempotency import Idempotency
 from command_side.requests import WriteRequest
@@ -22,18 +25,29 @@ _MESSAGES: Final[Mapping[Action, str]] = {
 }
 
 
+class Handlers(Struct, frozen=True, kw_only=True):
+    """What the routes run commands with.
+
+    One dependency of theirs, not several: for those the framework starts a group of tasks.
+    """
+
+    commands: CommandHandler
+    external: ExternalHandler
+    bulk: BulkHandler
+    once: Idempotency
+
+
 async def answer_once(
     request: AnyRequest,
     asked: WriteRequest,
-    commands: CommandHandler,
-    once: Idempotency,
+    handlers: Handlers,
     run: Callable[[Terms], Awaitable[Written]],
 ) -> Response[bytes]:
     """Run a command on one customer and answer it; a repeated request gets the first answer."""
-    written = await once.run(
+    written = await handlers.once.run(
         asked.keyed,
         lambda claim: run(asked.terms(claim)),
-        lambda kept: commands.recall(kept, asked.origin),
+        lambda kept: handlers.commands.recall(kept, asked.origin),
     )
     return _answer_written(request, written, asked.warnings)
 

@@ -9,6 +9,7 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from command_side import bulk_routes, external_routes, routes
+from command_side.answers import Handlers
 from command_side.appender import Appender
 from command_side.bulk import BulkHandler
 from command_side.errors import Rejection
@@ -37,21 +38,13 @@ class CommandSide(Struct, frozen=True, kw_only=True):
     """What an API process needs to take writes."""
 
     appender: Appender
-    commands: CommandHandler
-    external: ExternalHandler
-    bulk: BulkHandler
-    once: Idempotency
+    handlers: Handlers
 
     def part(self) -> Part:
         """The routes, with what they ask for and how they refuse."""
         return Part(
             routes=ROUTES,
-            dependencies={
-                "commands": self.commands,
-                "external": self.external,
-                "bulk": self.bulk,
-                "once": self.once,
-            },
+            dependencies={"handlers": self.handlers},
             refusals={Rejection: refuse, LogUnavailable: answer_log_unavailable},
             description=DESCRIPTION,
         )
@@ -83,10 +76,12 @@ async def command_side(
     try:
         yield CommandSide(
             appender=appender,
-            commands=commands,
-            external=ExternalHandler(means, commands),
-            bulk=BulkHandler(means),
-            once=Idempotency(event_log, ReceiptHasher(event_log, keyring)),
+            handlers=Handlers(
+                commands=commands,
+                external=ExternalHandler(means, commands),
+                bulk=BulkHandler(means),
+                once=Idempotency(event_log, ReceiptHasher(event_log, keyring)),
+            ),
         )
     finally:
         appender.close()

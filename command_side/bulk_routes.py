@@ -8,11 +8,11 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Raw, Struct
 
-from command_side.answers import about_write, warnings_meta
-from command_side.bulk import BulkDone, BulkHandler
+from command_side.answers import Handlers, about_write, warnings_meta
+from command_side.bulk import BulkDone
 from command_side.bulk_results import RowResult
 from command_side.bulk_rows import read_bulk
-from command_side.idempotency import Claim, Idempotency
+from command_side.idempotency import Claim
 from command_side.routes import WRITE
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.preferences import note_handling
@@ -32,18 +32,18 @@ class BulkData(Struct, frozen=True, kw_only=True):
 
 @post(f"{BASE_PATH}/customers/bulk", opt=WRITE, status_code=200)
 async def bulk_upsert_customers(
-    request: AnyRequest, bulk: NamedDependency[BulkHandler], once: NamedDependency[Idempotency]
+    request: AnyRequest, handlers: NamedDependency[Handlers]
 ) -> Response[bytes]:
     """Create or update up to 500 customers by external_id; a bad row fails alone."""
     asked = await read_bulk(request)
 
     async def upsert(claim: Claim | None) -> BulkDone:
-        return await bulk.upsert(asked.command(), asked.origin, claim)
+        return await handlers.bulk.upsert(asked.command(), asked.origin, claim)
 
     async def recall(kept: Raw) -> BulkDone:
-        return await bulk.recall(kept, asked.read_again, asked.origin)
+        return await handlers.bulk.recall(kept, asked.read_again, asked.origin)
 
-    done = await once.run(asked.keyed, upsert, recall)
+    done = await handlers.once.run(asked.keyed, upsert, recall)
     note_handling(request.scope, is_strict=done.is_strict)
     total = len(done.results)
     return success(

@@ -7,10 +7,8 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from msgspec.structs import replace
 
-from command_side.answers import answer_once
-from command_side.external import ExternalHandler, external_id_errors
-from command_side.handler import CommandHandler
-from command_side.idempotency import Idempotency
+from command_side.answers import Handlers, answer_once
+from command_side.external import external_id_errors
 from command_side.requests import WriteRequest, read_write_request
 from command_side.routes import WRITE
 from events.customer import EXTERNAL_ID_MAX
@@ -21,9 +19,7 @@ from runtime.web.problems import AnyRequest
 @put(EXTERNAL_PATHS, opt=WRITE)
 async def put_external_customer(
     request: AnyRequest,
-    external: NamedDependency[ExternalHandler],
-    commands: NamedDependency[CommandHandler],
-    once: NamedDependency[Idempotency],
+    handlers: NamedDependency[Handlers],
 ) -> Response[bytes]:
     """Change the customer that has this external_id, or create it."""
     read = await read_write_request(request)
@@ -34,18 +30,15 @@ async def put_external_customer(
     return await answer_once(
         request,
         asked,
-        commands,
-        once,
-        lambda terms: external.put(external_id, asked.changes, asked.origin, terms),
+        handlers,
+        lambda terms: handlers.external.put(external_id, asked.changes, asked.origin, terms),
     )
 
 
 @delete(EXTERNAL_PATHS, opt=WRITE, status_code=200)
 async def delete_external_customer(
     request: AnyRequest,
-    external: NamedDependency[ExternalHandler],
-    commands: NamedDependency[CommandHandler],
-    once: NamedDependency[Idempotency],
+    handlers: NamedDependency[Handlers],
 ) -> Response[bytes]:
     """Take the customer that has this external_id out of every answer; its history stays."""
     asked = await read_write_request(request, has_body=False)
@@ -53,9 +46,8 @@ async def delete_external_customer(
     return await answer_once(
         request,
         asked,
-        commands,
-        once,
-        lambda terms: external.delete(external_id, asked.origin, terms),
+        handlers,
+        lambda terms: handlers.external.delete(external_id, asked.origin, terms),
     )
 
 

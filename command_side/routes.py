@@ -6,10 +6,9 @@ from litestar import Response, delete, patch, post, put
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 
-from command_side.answers import answer_once
+from command_side.answers import Handlers, answer_once
 from command_side.commands import CreateCustomer, DeleteCustomer, RestoreCustomer, UpdateCustomer
-from command_side.handler import Change, CommandHandler
-from command_side.idempotency import Idempotency
+from command_side.handler import Change
 from command_side.requests import WriteRequest, read_write_request
 from events.envelope import CustomerId
 from runtime.web.envelope import BASE_PATH
@@ -24,8 +23,7 @@ _CUSTOMER: Final = f"{BASE_PATH}/customers/{{customer_id:str}}"
 @post(_CUSTOMERS, opt=WRITE, status_code=200)
 async def create_customer(
     request: AnyRequest,
-    commands: NamedDependency[CommandHandler],
-    once: NamedDependency[Idempotency],
+    handlers: NamedDependency[Handlers],
 ) -> Response[bytes]:
     """Create a single customer."""
     asked = await read_write_request(request, is_conditional=False)
@@ -33,9 +31,8 @@ async def create_customer(
     return await answer_once(
         request,
         asked,
-        commands,
-        once,
-        lambda terms: commands.create(command, asked.origin, terms),
+        handlers,
+        lambda terms: handlers.commands.create(command, asked.origin, terms),
     )
 
 
@@ -43,46 +40,42 @@ async def create_customer(
 async def update_customer(
     request: AnyRequest,
     customer_id: CustomerIdText,
-    commands: NamedDependency[CommandHandler],
-    once: NamedDependency[Idempotency],
+    handlers: NamedDependency[Handlers],
 ) -> Response[bytes]:
     """Change the fields that are sent; the others stay."""
-    return await _update(request, customer_id, commands, once)
+    return await _update(request, customer_id, handlers)
 
 
 @patch(_CUSTOMER, opt=WRITE)
 async def patch_customer(
     request: AnyRequest,
     customer_id: CustomerIdText,
-    commands: NamedDependency[CommandHandler],
-    once: NamedDependency[Idempotency],
+    handlers: NamedDependency[Handlers],
 ) -> Response[bytes]:
     """Change the fields that are sent, as a JSON merge patch; the same as PUT."""
-    return await _update(request, customer_id, commands, once)
+    return await _update(request, customer_id, handlers)
 
 
 @delete(_CUSTOMER, opt=WRITE, status_code=200)
 async def delete_customer(
     request: AnyRequest,
     customer_id: CustomerIdText,
-    commands: NamedDependency[CommandHandler],
-    once: NamedDependency[Idempotency],
+    handlers: NamedDependency[Handlers],
 ) -> Response[bytes]:
     """Take the customer out of every answer; its history stays."""
     asked = await read_write_request(request, has_body=False)
-    return await _change(request, asked, customer_id, DeleteCustomer(), commands, once)
+    return await _change(request, asked, customer_id, DeleteCustomer(), handlers)
 
 
 @post(f"{_CUSTOMER}/restore", opt=WRITE, status_code=200)
 async def restore_customer(
     request: AnyRequest,
     customer_id: CustomerIdText,
-    commands: NamedDependency[CommandHandler],
-    once: NamedDependency[Idempotency],
+    handlers: NamedDependency[Handlers],
 ) -> Response[bytes]:
     """Bring a deleted customer back, with its id and its history."""
     asked = await read_write_request(request, has_body=False)
-    return await _change(request, asked, customer_id, RestoreCustomer(), commands, once)
+    return await _change(request, asked, customer_id, RestoreCustomer(), handlers)
 
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -94,12 +87,10 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
 )
 
 
-async def _update(
-    request: AnyRequest, customer_id: str, commands: CommandHandler, once: Idempotency
-) -> Response[bytes]:
+async def _update(request: AnyRequest, customer_id: str, handlers: Handlers) -> Response[bytes]:
     asked = await read_write_request(request)
     command = UpdateCustomer(changes=asked.changes)
-    return await _change(request, asked, customer_id, command, commands, once)
+    return await _change(request, asked, customer_id, command, handlers)
 
 
 async def _change(
@@ -107,14 +98,12 @@ async def _change(
     asked: WriteRequest,
     customer_id: str,
     command: Change,
-    commands: CommandHandler,
-    once: Idempotency,
+    handlers: Handlers,
 ) -> Response[bytes]:
     customer = CustomerId(asked.read_path(lambda: read_customer_id(customer_id)))
     return await answer_once(
         request,
         asked,
-        commands,
-        once,
-        lambda terms: commands.change(customer, command, asked.origin, terms),
+        handlers,
+        lambda terms: handlers.commands.change(customer, command, asked.origin, terms),
     )

@@ -13,7 +13,7 @@ from query_side.queries import NoReadModel, ReadModel
 from query_side.reads import CustomerReads, LostHistory
 from query_side.refusals import refuse
 from query_side.requests import RequestReader
-from query_side.routes import ROUTES
+from query_side.routes import ROUTES, ReadMeans
 from runtime.postgres import Pool
 from runtime.sealing import Sealer
 from runtime.web.frame import Part
@@ -24,19 +24,13 @@ class QuerySide(Struct, frozen=True, kw_only=True):
 
     model: ReadModel
     freshness: Freshness
-    reads: CustomerReads
-    requests: RequestReader
-    cursors: Cursors
+    means: ReadMeans
 
     def part(self) -> Part:
         """The routes, with what they ask for and how they refuse."""
         return Part(
             routes=ROUTES,
-            dependencies={
-                "reads": self.reads,
-                "requests": self.requests,
-                "cursors": self.cursors,
-            },
+            dependencies={"means": self.means},
             refusals={NoReadModel: refuse, NotShownYet: refuse, LostHistory: refuse},
             description=DESCRIPTION,
         )
@@ -64,7 +58,9 @@ async def query_side(
         yield QuerySide(
             model=model,
             freshness=freshness,
-            reads=CustomerReads(model, freshness, wait_seconds),
-            requests=RequestReader(tokens, cursors),
-            cursors=cursors,
+            means=ReadMeans(
+                reads=CustomerReads(model, freshness, wait_seconds),
+                requests=RequestReader(tokens, cursors),
+                cursors=cursors,
+            ),
         )

@@ -31,15 +31,15 @@ async def test_a_holder_that_goes_while_it_is_looked_up_makes_the_row_a_new_cust
     origin = an_origin()
     async with a_side(log, settings) as side:
         creation = CreateCustomer(changes=some_changes(external_id="key"))
-        first = await side.commands.create(creation, origin)
+        first = await side.handlers.commands.create(creation, origin)
         command = (
             DeleteCustomer()
             if change == "delete"
             else UpdateCustomer(changes=CustomerChanges(external_id="renamed"))
         )
-        log.interruption = lambda: side.commands.change(first.customer_id, command, origin)
+        log.interruption = lambda: side.handlers.commands.change(first.customer_id, command, origin)
 
-        done = await side.bulk.upsert(
+        done = await side.handlers.bulk.upsert(
             BulkUpsert(rows=(row(0, "key", first_name="Joe"), row(1, "other"))), origin
         )
 
@@ -62,9 +62,9 @@ async def test_a_key_that_is_taken_while_it_is_looked_up_makes_the_row_an_update
         creation = CreateCustomer(
             changes=some_changes(external_id="key", custom_fields={"a": Raw(b"1")})
         )
-        log.interruption = lambda: side.commands.create(creation, origin)
+        log.interruption = lambda: side.handlers.commands.create(creation, origin)
 
-        done = await side.bulk.upsert(
+        done = await side.handlers.bulk.upsert(
             BulkUpsert(rows=(row(0, "key", custom_fields={"b": Raw(b"2")}),)), origin
         )
 

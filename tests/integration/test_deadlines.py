@@ -65,28 +65,28 @@ class SilentLog(MemoryLog):
 
 async def update(side: CommandSide, customer_id: CustomerId) -> object:
     """By its id."""
-    return await side.commands.change(customer_id, UpdateCustomer(changes=RENAMED), ORIGIN)
+    return await side.handlers.commands.change(customer_id, UpdateCustomer(changes=RENAMED), ORIGIN)
 
 
 async def delete(side: CommandSide, customer_id: CustomerId) -> object:
     """By its id."""
-    return await side.commands.change(customer_id, DeleteCustomer(), ORIGIN)
+    return await side.handlers.commands.change(customer_id, DeleteCustomer(), ORIGIN)
 
 
 async def external_put(side: CommandSide, _: CustomerId) -> object:
     """By the client's own id."""
-    return await side.external.put("e", RENAMED, ORIGIN, Terms())
+    return await side.handlers.external.put("e", RENAMED, ORIGIN, Terms())
 
 
 async def external_delete(side: CommandSide, _: CustomerId) -> object:
     """By the client's own id."""
-    return await side.external.delete("e", ORIGIN, Terms())
+    return await side.handlers.external.delete("e", ORIGIN, Terms())
 
 
 async def bulk(side: CommandSide, _: CustomerId) -> object:
     """As one row."""
     row = BulkRow(index=0, pointer="/0", external_id="e", changes=RENAMED)
-    return await side.bulk.upsert(BulkUpsert(rows=(row,)), ORIGIN)
+    return await side.handlers.bulk.upsert(BulkUpsert(rows=(row,)), ORIGIN)
 
 
 async def refusals(side: CommandSide, call: Call, customer_id: CustomerId, count: int) -> list[str]:
@@ -113,7 +113,7 @@ async def test_whoever_cannot_look_or_waits_for_who_cannot_is_told_that_nothing_
     log = SilentLog()
     async with a_side(log, settings, wait_seconds=SHORT) as side:
         creation = CreateCustomer(changes=some_changes(external_id="e"))
-        made = await side.commands.create(creation, ORIGIN)
+        made = await side.handlers.commands.create(creation, ORIGIN)
         log.answers.clear()
         told = await refusals(side, call, made.customer_id, 3)
         log.answers.set()
@@ -131,7 +131,7 @@ async def test_deciding_again_after_a_conflict_gets_no_more_time(
     log = SilentLog()
     async with a_side(log, settings, wait_seconds=SHORT) as side:
         creation = CreateCustomer(changes=some_changes(external_id="e"))
-        made = await side.commands.create(creation, ORIGIN)
+        made = await side.handlers.commands.create(creation, ORIGIN)
         log.conflicts = 1
         told = await refusals(side, call, made.customer_id, 1)
         log.answers.set()
@@ -147,7 +147,7 @@ async def test_of_what_was_sent_nobody_says_that_nothing_was_written(
     log = SilentLog()
     async with a_side(log, settings, wait_seconds=SHORT) as side:
         creation = CreateCustomer(changes=some_changes(external_id="e"))
-        made = await side.commands.create(creation, ORIGIN)
+        made = await side.handlers.commands.create(creation, ORIGIN)
         log.appends.clear()
         told = await refusals(side, call, made.customer_id, 1)
         log.appends.set()

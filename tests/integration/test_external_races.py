@@ -21,10 +21,10 @@ async def test_a_holder_that_goes_meanwhile_is_made_anew_by_put(
 ) -> None:
     log = InterruptedLog()
     async with a_side(log, settings) as side:
-        first = await side.commands.create(CREATION, ORIGIN)
-        log.interruption = lambda: side.commands.change(first.customer_id, change, ORIGIN)
+        first = await side.handlers.commands.create(CREATION, ORIGIN)
+        log.interruption = lambda: side.handlers.commands.change(first.customer_id, change, ORIGIN)
 
-        written = await side.external.put("key", some_changes(), ORIGIN, Terms())
+        written = await side.handlers.external.put("key", some_changes(), ORIGIN, Terms())
 
         assert (written.action, written.version) == ("created", 1)
         assert written.customer_id != first.customer_id
@@ -35,10 +35,10 @@ async def test_a_holder_that_goes_meanwhile_is_made_anew_by_put(
 async def test_one_that_comes_meanwhile_is_updated_by_put(settings: Settings) -> None:
     log = InterruptedLog()
     async with a_side(log, settings) as side:
-        log.interruption = lambda: side.commands.create(CREATION, ORIGIN)
+        log.interruption = lambda: side.handlers.commands.create(CREATION, ORIGIN)
 
         changes = some_changes(first_name="Jane")
-        written = await side.external.put("key", changes, ORIGIN, Terms())
+        written = await side.handlers.external.put("key", changes, ORIGIN, Terms())
 
         assert (written.action, written.version) == ("updated", 2)
 
@@ -49,10 +49,10 @@ async def test_one_that_comes_meanwhile_is_not_what_create_only_is_meant_for(
     log = InterruptedLog()
     only = Terms(conditions=Conditions(if_none_match=ETags(any=True)))
     async with a_side(log, settings) as side:
-        log.interruption = lambda: side.commands.create(CREATION, ORIGIN)
+        log.interruption = lambda: side.handlers.commands.create(CREATION, ORIGIN)
 
         with pytest.raises(VersionMismatch) as caught:
-            await side.external.put("key", some_changes(first_name="Jane"), ORIGIN, only)
+            await side.handlers.external.put("key", some_changes(first_name="Jane"), ORIGIN, only)
 
         assert caught.value.current_version == 1
         assert (await log.head()).position == 1
@@ -64,11 +64,11 @@ async def test_a_holder_that_goes_meanwhile_is_not_deleted(
 ) -> None:
     log = InterruptedLog()
     async with a_side(log, settings) as side:
-        first = await side.commands.create(CREATION, ORIGIN)
-        log.interruption = lambda: side.commands.change(first.customer_id, change, ORIGIN)
+        first = await side.handlers.commands.create(CREATION, ORIGIN)
+        log.interruption = lambda: side.handlers.commands.change(first.customer_id, change, ORIGIN)
 
         with pytest.raises(CustomerNotFound):
-            await side.external.delete("key", ORIGIN, Terms())
+            await side.handlers.external.delete("key", ORIGIN, Terms())
 
         assert (await log.head()).position == 2
 
@@ -83,14 +83,14 @@ async def test_one_that_never_stands_still_is_given_up_without_a_change(
             log.interruption = come_or_go
             holders = await log.find_quietly(ORIGIN.workspace_id, "key")
             if holders is None:
-                await side.commands.create(CREATION, ORIGIN)
+                await side.handlers.commands.create(CREATION, ORIGIN)
             else:
-                await side.commands.change(holders, DeleteCustomer(), ORIGIN)
+                await side.handlers.commands.change(holders, DeleteCustomer(), ORIGIN)
 
         log.interruption = come_or_go
         changes = some_changes(first_name="Jane")
         with pytest.raises(TooBusy):
-            await side.external.put("key", changes, ORIGIN, Terms())
+            await side.handlers.external.put("key", changes, ORIGIN, Terms())
 
         log.interruption = None
         assert (await log.head()).position == 10

@@ -38,19 +38,23 @@ Call: TypeAlias = Callable[[CommandSide, CustomerId, Claim | None], Awaitable[Wr
 
 async def delete(side: CommandSide, customer_id: CustomerId, claim: Claim | None) -> Written:
     """The loser would find nobody."""
-    return await side.commands.change(customer_id, DeleteCustomer(), ORIGIN, Terms(claim=claim))
+    return await side.handlers.commands.change(
+        customer_id, DeleteCustomer(), ORIGIN, Terms(claim=claim)
+    )
 
 
 async def update(side: CommandSide, customer_id: CustomerId, claim: Claim | None) -> Written:
     """The loser would find another version."""
     terms = Terms(conditions=VERSION_1, claim=claim)
-    return await side.commands.change(customer_id, UpdateCustomer(changes=RENAMED), ORIGIN, terms)
+    return await side.handlers.commands.change(
+        customer_id, UpdateCustomer(changes=RENAMED), ORIGIN, terms
+    )
 
 
 async def put(side: CommandSide, _: CustomerId, claim: Claim | None) -> Written:
     """The loser would find somebody."""
     terms = Terms(conditions=CREATE_ONLY, claim=claim)
-    return await side.external.put("new", some_changes(), ORIGIN, terms)
+    return await side.handlers.external.put("new", some_changes(), ORIGIN, terms)
 
 
 @pytest.mark.parametrize("call", [delete, update, put])
@@ -59,13 +63,13 @@ async def test_of_two_that_are_one_the_later_is_answered_like_the_earlier(
 ) -> None:
     log = InterruptedLog()
     async with a_side(log, settings) as one, a_side(log, settings) as two:
-        made = await one.commands.create(CreateCustomer(changes=some_changes()), ORIGIN)
+        made = await one.handlers.commands.create(CreateCustomer(changes=some_changes()), ORIGIN)
 
         async def send(side: CommandSide) -> Written:
             async def recall(kept: Raw) -> Written:
-                return await side.commands.recall(kept, ORIGIN)
+                return await side.handlers.commands.recall(kept, ORIGIN)
 
-            return await side.once.run(
+            return await side.handlers.once.run(
                 SENT_TWICE, lambda claim: call(side, made.customer_id, claim), recall
             )
 
@@ -84,14 +88,14 @@ async def test_an_atomic_bulk_call_that_lost_to_its_twin_is_answered_like_it(
     command = BulkUpsert(rows=(row,), atomic=True)
     async with a_side(log, settings) as one, a_side(log, settings) as two:
         changes = some_changes(external_id="e")
-        await one.commands.create(CreateCustomer(changes=changes), ORIGIN)
+        await one.handlers.commands.create(CreateCustomer(changes=changes), ORIGIN)
 
         async def send(side: CommandSide) -> BulkDone:
             async def recall(kept: Raw) -> BulkDone:
-                return await side.bulk.recall(kept, lambda _: command.rows, ORIGIN)
+                return await side.handlers.bulk.recall(kept, lambda _: command.rows, ORIGIN)
 
-            return await side.once.run(
-                SENT_TWICE, lambda claim: side.bulk.upsert(command, ORIGIN, claim), recall
+            return await side.handlers.once.run(
+                SENT_TWICE, lambda claim: side.handlers.bulk.upsert(command, ORIGIN, claim), recall
             )
 
         log.receipt_interruption = lambda: send(two)
@@ -104,13 +108,13 @@ async def test_an_atomic_bulk_call_that_lost_to_its_twin_is_answered_like_it(
 async def test_what_is_refused_for_another_reason_stays_refused(settings: Settings) -> None:
     log = InterruptedLog()
     async with a_side(log, settings) as side:
-        made = await side.commands.create(CreateCustomer(changes=some_changes()), ORIGIN)
+        made = await side.handlers.commands.create(CreateCustomer(changes=some_changes()), ORIGIN)
         log.receipt_interruption = lambda: delete(side, made.customer_id, None)
 
         async def recall(_: Raw) -> Written:
             raise AssertionError("there is no receipt")
 
         with pytest.raises(CustomerNotFound):
-            await side.once.run(
+            await side.handlers.once.run(
                 SENT_TWICE, lambda claim: delete(side, made.customer_id, claim), recall
             )
