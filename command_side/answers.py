@@ -14,6 +14,7 @@ from command_side.idempotency import Idempotency
 from command_side.requests import WriteRequest
 from runtime.web.conditions import etag
 from runtime.web.envelope import BASE_PATH, success
+from runtime.web.ignored import warnings_meta
 from runtime.web.preferences import note_handling
 from runtime.web.problems import AnyRequest
 
@@ -60,11 +61,6 @@ def about_write(token: str | None, *, replayed: bool) -> dict[str, str]:
     if replayed:
         headers["Idempotency-Replayed"] = "true"
     return headers
-
-
-def warnings_meta(warnings: Sequence[str]) -> dict[str, object]:
-    """What of `meta` says what was ignored."""
-    return {"warnings": list(warnings)} if warnings else {}
 
 
 def _answer_written(

@@ -20,7 +20,7 @@ from command_side.customer import Unknown, customer_of, decide, rules_broken
 from command_side.deadline import Deadline
 from command_side.draft import Draft, DraftCustomer, place_of
 from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy, VersionMismatch
-from command_side.handler import ATTEMPTS_MAX, Means, accepted, read_kept
+from command_side.handler import ATTEMPTS_MAX, Means, read_kept
 from command_side.idempotency import Claim
 from events.envelope import CustomerId
 from runtime.field_error import FieldError
@@ -53,13 +53,15 @@ class BulkHandler:
 
         An atomic command raises InvalidFields with the errors of all rows.
         """
-        names = sorted(
+        external_ids = sorted(
             {row.external_id for row in command.rows if row.readable and row.external_id}
         )
         deadline = self._means.deadline()
         for _ in range(ATTEMPTS_MAX):
             async with deadline.ends():
-                holders = await self._means.event_log.find_reservations(origin.workspace_id, names)
+                holders = await self._means.event_log.find_reservations(
+                    origin.workspace_id, external_ids
+                )
             async with self._means.locks.hold(origin.workspace_id, holders.values(), deadline):
                 done = await self._attempt(command, origin, claim, holders, deadline)
             if done is not None:
@@ -94,8 +96,8 @@ class BulkHandler:
         draft = Draft(self._means.keyring, origin)
         async with deadline.ends():
             customers = await self._load(draft, origin, holders)
-        if any(customer.held_before != name for name, customer in customers.items()):
-            # Deleted or renamed between the two looks: the name is another's, or nobody's, by now.
+        if any(known.held_before != external_id for external_id, known in customers.items()):
+            # Deleted or renamed between the two looks: another has the external_id now, or nobody.
             return None
         results = tuple(_decide_row(draft, customers, row, origin) for row in command.rows)
         failed = [result for result in results if isinstance(result, RowFailed)]
@@ -109,14 +111,12 @@ class BulkHandler:
         receipt = claim and claim.receipt(keep_results(command, results, newest))
         if draft.changed_last is not None or receipt is not None:
             try:
-                outcome = await self._means.appender.append(draft.group(receipt), deadline)
-                appended = accepted(outcome)
+                appended = await self._means.append(draft, receipt, deadline)
             except ExternalIdTaken:
-                # Somebody created one of the keys since they were looked up: an update now.
+                # Somebody created one of the external_ids since they were looked up: an update now.
                 return None
             if appended is None:
                 return None
-            draft.stamp(appended)
             place = draft.place_in(appended) or place
         token = None if place is None else self._means.token(origin, place)
         return BulkDone(results=results, is_strict=command.is_strict, token=token)

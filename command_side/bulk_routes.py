@@ -8,13 +8,14 @@ from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Raw, Struct
 
-from command_side.answers import Handlers, about_write, warnings_meta
+from command_side.answers import Handlers, about_write
 from command_side.bulk import BulkDone
 from command_side.bulk_results import RowResult
 from command_side.bulk_rows import read_bulk
 from command_side.idempotency import Claim
 from command_side.routes import WRITE
 from runtime.web.envelope import BASE_PATH, success
+from runtime.web.ignored import warnings_meta
 from runtime.web.preferences import note_handling
 from runtime.web.problems import AnyRequest
 

@@ -91,8 +91,9 @@ class Draft:
                 f"Customer {newest.stream_id} has no data key, and no CustomerErased says why."
             )
         data_key = self._keyring.unwrap(newest.wrapped_key)
-        binding = self._binding(newest.stream_id, newest.stream_version, newest.type)
-        binding = msgspec.structs.replace(binding, schema_version=newest.schema_version)
+        binding = self._binding(
+            newest.stream_id, newest.stream_version, newest.type, newest.schema_version
+        )
         payload = open_payload(data_key, binding, newest.payload)
         event = codec.decode(newest.type, newest.schema_version, payload)
         state = evolve(Unknown(), event)
@@ -115,14 +116,15 @@ class Draft:
         for event in events:
             event_type = codec.type_of(event)
             version = StreamVersion(customer.version + 1)
-            binding = self._binding(customer.customer_id, version, event_type)
+            schema_version = NEWEST_VERSION[event_type]
+            binding = self._binding(customer.customer_id, version, event_type, schema_version)
             self._events.append(
                 NewEvent(
                     event_id=new_id(),
                     stream_id=customer.customer_id,
                     stream_version=version,
                     type=event_type,
-                    schema_version=binding.schema_version,
+                    schema_version=schema_version,
                     data_key_id=customer.data_key.data_key_id,
                     payload=seal_payload(customer.data_key, binding, codec.encode(event)),
                     metadata=self._metadata,
@@ -178,14 +180,14 @@ class Draft:
         )
 
     def _binding(
-        self, customer_id: CustomerId, version: StreamVersion, event_type: str
+        self, customer_id: CustomerId, version: StreamVersion, event_type: str, schema_version: int
     ) -> PayloadBinding:
         return PayloadBinding(
             workspace_id=self._origin.workspace_id,
             stream_id=customer_id,
             stream_version=version,
             type=event_type,
-            schema_version=NEWEST_VERSION[event_type],
+            schema_version=schema_version,
         )
 
 

@@ -32,6 +32,7 @@ from events.append import (
     AppendLog,
     ExternalIdHeld,
     GroupRefused,
+    NewReceipt,
     Outcome,
     Replayed,
     StreamEvent,
@@ -64,6 +65,18 @@ class Means(Struct, frozen=True, kw_only=True):
     def deadline(self) -> Deadline:
         """That of a command that begins now."""
         return Deadline(self.wait_seconds)
+
+    async def append(
+        self, draft: Draft, receipt: NewReceipt | None, deadline: Deadline
+    ) -> Appended | None:
+        """Append a draft, whose customers then know since when they are as they are.
+
+        None when another writer was faster. Raises Rejection, LogUnavailable, AlreadyDone.
+        """
+        appended = _accepted(await self.appender.append(draft.group(receipt), deadline))
+        if appended is not None:
+            draft.stamp(appended)
+        return appended
 
     def token(self, origin: Origin, place: LogPlace) -> str:
         """The consistency token of a place in the log."""
@@ -232,11 +245,9 @@ class CommandHandler:
             receipt = terms.claim.receipt(kept)
         place = customer.place
         if events or receipt is not None:
-            outcome = await self._means.appender.append(draft.group(receipt), deadline)
-            appended = accepted(outcome)
+            appended = await self._means.append(draft, receipt, deadline)
             if appended is None:
                 return None
-            draft.stamp(appended)
             place = draft.place_in(appended) or place
         return self._written(customer, place, action, origin)
 
@@ -265,7 +276,7 @@ async def read_kept(means: Means, origin: Origin, kept: KeptEvent) -> StreamEven
     return event
 
 
-def accepted(outcome: Outcome) -> Appended | None:
+def _accepted(outcome: Outcome) -> Appended | None:
     """The outcome of an append when it stands; None on a version conflict.
 
     Raises Rejection, AlreadyDone.

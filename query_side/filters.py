@@ -25,7 +25,7 @@ def read_filters(workspace_id: WorkspaceId, reader: ParameterReader) -> Filters:
         # Neither holds a space: one is a plus that was not percent-encoded.
         email=None if email is None else email.replace(" ", "+"),
         phone=None if phone is None else phone.replace(" ", "+"),
-        external_id=_read_exact(reader, "external_id"),
+        external_id=_read_exact(reader, "external_id", may_be_white=True),
         created_after=reader.moment("created_after"),
         updated_after=reader.moment("updated_after"),
         search=_read_search(reader),
@@ -51,9 +51,9 @@ def read_sort(reader: ParameterReader, *, is_search: bool) -> tuple[str, ...]:
     return keys
 
 
-def _read_exact(reader: ParameterReader, name: str) -> str | None:
+def _read_exact(reader: ParameterReader, name: str, *, may_be_white: bool = False) -> str | None:
     text = reader.one(name)
-    if text is not None and not (text.strip() or (text and name == "external_id")):
+    if text is not None and not (text if may_be_white else text.strip()):
         # A value that went missing on the way must not make the list longer.
         message = f"{name} is blank; leave it out to filter by something else only."
         reader.refuse(name, message, "blank")

@@ -1,7 +1,7 @@
 """What a read asks for: its query string and headers, and everything wrong with them at once."""
 
 from collections.abc import Callable
-from typing import Final, NoReturn, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 from litestar.types import Scope
@@ -14,11 +14,11 @@ from query_side.filters import read_filters, read_sort
 from query_side.freshness import Demand
 from query_side.list_query import ListQuery
 from runtime.conditions import Conditions
-from runtime.field_error import FieldError, summary
+from runtime.field_error import FieldError
 from runtime.web.conditions import IF_NONE_MATCH, read_conditions
 from runtime.web.headers import header
 from runtime.web.preferences import heed_handling
-from runtime.web.problems import ApiError
+from runtime.web.problems import ApiError, invalid_request
 from runtime.web.query_string import ParameterReader, Parameters, read_parameters
 
 PER_PAGE_DEFAULT: Final = 20
@@ -53,12 +53,12 @@ class OneRequest(ReadRequest, frozen=True, kw_only=True):
         try:
             return read()
         except ApiError as refused:
-            _refuse(refused.errors + self.errors)
+            raise invalid_request(refused.errors + self.errors) from None
 
     def check(self) -> None:
         """Raises ApiError with all that is wrong, if anything is."""
         if self.errors:
-            _refuse(self.errors)
+            raise invalid_request(self.errors)
 
 
 class PageRequest(ReadRequest, frozen=True, kw_only=True):
@@ -192,10 +192,6 @@ def _read_eventual(reader: ParameterReader) -> bool:
         message = "consistency can only be `eventual`; without it a read shows every write."
         reader.refuse("consistency", message, "unknown_value")
     return text == "eventual"
-
-
-def _refuse(errors: tuple[FieldError, ...]) -> NoReturn:
-    raise ApiError(400, summary(errors), errors=errors) from None
 
 
 def _refuse_as_of(reader: ParameterReader) -> None:

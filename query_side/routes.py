@@ -19,6 +19,7 @@ from runtime.web.authentication import principal_of
 from runtime.web.conditions import etag
 from runtime.web.customer_problems import SoughtBy, customer_erased, customer_not_found
 from runtime.web.envelope import BASE_PATH, success
+from runtime.web.ignored import warnings_meta
 from runtime.web.paths import EXTERNAL_PATHS, CustomerIdText, read_customer_id, read_external_id
 from runtime.web.problems import AnyRequest
 
@@ -160,4 +161,4 @@ def _workspace(request: AnyRequest) -> WorkspaceId:
 def _read_meta(is_stale: bool, warnings: Sequence[str]) -> dict[str, object]:
     """What `meta` says of any read."""
     meta: dict[str, object] = {"stale": True} if is_stale else {}
-    return meta | {"warnings": list(warnings)} if warnings else meta
+    return meta | warnings_meta(warnings)

@@ -33,3 +33,8 @@ def tell_first(
 def warn_of_ignored(names: Sequence[str], tell: Callable[[str], str], others: str) -> list[str]:
     """A sentence on each name, made by `tell`; those that are only counted are called `others`."""
     return tell_first(names, tell, lambda rest: f"{rest} more {others} were ignored.")
+
+
+def warnings_meta(warnings: Sequence[str]) -> dict[str, object]:
+    """What of `meta` says what was ignored."""
+    return {"warnings": list(warnings)} if warnings else {}

@@ -34,8 +34,7 @@ def read_customer_id(text: str) -> UUID:
         customer_id = None
     if customer_id is None or str(customer_id) != text.lower():
         message = "A customer's id is a UUID such as 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21."
-        error = FieldError(field="customer_id", error=message, code="invalid_id")
-        raise ApiError(400, message, errors=[error])
+        _refuse(message, "invalid_id", "customer_id")
     return customer_id
 
 
@@ -88,6 +87,6 @@ def _after_external(path: bytes) -> bytes:
     return b"/".join(steps[first[-1] + 1 :])
 
 
-def _refuse(message: str, code: str) -> NoReturn:
-    error = FieldError(field="external_id", error=message, code=code)
+def _refuse(message: str, code: str, field: str = "external_id") -> NoReturn:
+    error = FieldError(field=field, error=message, code=code)
     raise ApiError(400, message, errors=[error])

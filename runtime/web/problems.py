@@ -11,7 +11,7 @@ from litestar.datastructures import State
 from litestar.exceptions import HTTPException
 from psycopg_pool import PoolTimeout, TooManyRequests
 
-from runtime.field_error import FieldError
+from runtime.field_error import FieldError, summary
 from runtime.web.accept import media_type_of_failure
 from runtime.web.headers import raw_path, request_id
 from runtime.web.problem_types import PROBLEMS, code_of
@@ -89,6 +89,11 @@ class ApiKeyRefused(ApiError):
                 **self._problem(instance),
             }
         )
+
+
+def invalid_request(errors: Sequence[FieldError]) -> ApiError:
+    """400 with everything that is wrong."""
+    return ApiError(400, summary(errors), errors=errors)
 
 
 def unavailable(message: str) -> ApiError:

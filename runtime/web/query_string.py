@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, NoReturn
 from urllib.parse import parse_qsl
 
-from runtime.field_error import FieldError, summary
+from runtime.field_error import FieldError
 from runtime.text import CONTROL
 from runtime.web.ignored import shown, tell_first, warn_of_ignored
-from runtime.web.problems import ApiError
+from runtime.web.problems import ApiError, invalid_request
 
 VALUES_MAX: Final = 100
 _PARAMETERS_MAX: Final = 1000
@@ -134,7 +134,7 @@ class ParameterReader:
         if strict:
             self.errors += tell_first(unknown, _unknown, _more_unknown)
         if self.errors:
-            raise ApiError(400, summary(self.errors), errors=self.errors)
+            raise invalid_request(self.errors)
         return warn_of_ignored(unknown, _ignored, "parameters")
 
 

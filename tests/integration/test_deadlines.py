@@ -15,7 +15,7 @@ from command_side.commands import (
     DeleteCustomer,
     UpdateCustomer,
 )
-from command_side.handler import Terms
+from command_side.handler import Terms, Written
 from events.append import Group, Outcome, StreamEvent, VersionConflict
 from events.envelope import CustomerId, WorkspaceId
 from events.errors import LogUnavailable
@@ -61,6 +61,12 @@ class SilentLog(MemoryLog):
         """As on any log, once it may."""
         await self.answers.wait()
         return await super().read_newest(workspace_id, stream_ids)
+
+
+async def create(side: CommandSide) -> Written:
+    """The customer whom the calls are about."""
+    creation = CreateCustomer(changes=some_changes(external_id="e"))
+    return await side.handlers.commands.create(creation, ORIGIN)
 
 
 async def update(side: CommandSide, customer_id: CustomerId) -> object:
@@ -112,8 +118,7 @@ async def test_whoever_cannot_look_or_waits_for_who_cannot_is_told_that_nothing_
 ) -> None:
     log = SilentLog()
     async with a_side(log, settings, wait_seconds=SHORT) as side:
-        creation = CreateCustomer(changes=some_changes(external_id="e"))
-        made = await side.handlers.commands.create(creation, ORIGIN)
+        made = await create(side)
         log.answers.clear()
         told = await refusals(side, call, made.customer_id, 3)
         log.answers.set()
@@ -130,8 +135,7 @@ async def test_deciding_again_after_a_conflict_gets_no_more_time(
 ) -> None:
     log = SilentLog()
     async with a_side(log, settings, wait_seconds=SHORT) as side:
-        creation = CreateCustomer(changes=some_changes(external_id="e"))
-        made = await side.handlers.commands.create(creation, ORIGIN)
+        made = await create(side)
         log.conflicts = 1
         told = await refusals(side, call, made.customer_id, 1)
         log.answers.set()
@@ -146,8 +150,7 @@ async def test_of_what_was_sent_nobody_says_that_nothing_was_written(
 ) -> None:
     log = SilentLog()
     async with a_side(log, settings, wait_seconds=SHORT) as side:
-        creation = CreateCustomer(changes=some_changes(external_id="e"))
-        made = await side.handlers.commands.create(creation, ORIGIN)
+        made = await create(side)
         log.appends.clear()
         told = await refusals(side, call, made.customer_id, 1)
         log.appends.set()

@@ -37,6 +37,10 @@ class Kept:
     def __init__(self, connection: AsyncConnection[TupleRow]) -> None:
         self._connection = connection
 
+    async def is_one(self) -> bool:
+        """Whether one event and one receipt are committed."""
+        return await self.counts() == (1, 1)
+
     async def counts(self) -> tuple[int, int]:
         """How many events and how many receipts there are."""
         cursor = await self._connection.execute(
@@ -148,16 +152,13 @@ async def test_an_answer_of_the_database_that_is_lost_is_asked_for_again(
 ) -> None:
     key = make_key(settings)
 
-    async def is_committed() -> bool:
-        return await kept.counts() == (1, 1)
-
     async with (
         database_line(settings, words=APPEND, hold="answer") as (line, through_line),
         running_api(through_line) as client,
     ):
         with_key(client, key)
         sent = asyncio.create_task(create(client))
-        await until(is_committed)
+        await until(kept.is_one)
         assert not sent.done()
         line.cut()
         first = await sent
@@ -175,16 +176,13 @@ async def test_a_write_that_took_too_long_to_answer_is_answered_when_it_is_sent_
     key = make_key(settings)
     impatient = replace(settings, write_wait=0.2)
 
-    async def is_committed() -> bool:
-        return await kept.counts() == (1, 1)
-
     async with (
         database_line(impatient, words=APPEND, hold="answer") as (line, through_line),
         running_api(through_line) as client,
     ):
         with_key(client, key)
         first = await create(client)
-        await until(is_committed)
+        await until(kept.is_one)
         again = await create(client)
         line.cut()
 
@@ -240,15 +238,12 @@ async def test_a_process_killed_between_commit_and_answer_leaves_its_answer_to_t
 ) -> None:
     key = make_key(settings)
 
-    async def is_committed() -> bool:
-        return await kept.counts() == (1, 1)
-
     async with (
         database_line(settings, words=APPEND, hold="answer") as (_, through_line),
         api_process(through_line, key) as first,
     ):
         sent = asyncio.create_task(create(first.client))
-        await until(is_committed)
+        await until(kept.is_one)
         assert not sent.done()
         await first.kill()
         with pytest.raises(httpx.TransportError):
