@@ -40,7 +40,12 @@ def traceparent_of(event: StoredEvent) -> str | None:
     return _metadata.decode(event.metadata).traceparent
 
 
-def render_cloud_event(event: StoredEvent, data: bytes) -> bytes:
+def schema_url(public_url: str, event_type: str, schema_version: int) -> str:
+    """Where the JSON Schema of an event's data is served: CloudEvents wants an absolute URI."""
+    return f"{public_url.rstrip('/')}/schemas/{event_type}/{schema_version}"
+
+
+def render_cloud_event(event: StoredEvent, data: bytes, public_url: str) -> bytes:
     """The message body of a stored event whose payload decrypts to `data`.
 
     The generation is no part of it: the same event published again after a fork is the same event.
@@ -52,7 +57,7 @@ def render_cloud_event(event: StoredEvent, data: bytes) -> bytes:
             type=event.type,
             subject=event.stream_id,
             time=format_time(event.recorded_at),
-            dataschema=f"/schemas/{event.type}/{event.schema_version}",
+            dataschema=schema_url(public_url, event.type, event.schema_version),
             sequence=str(event.workspace_sequence).zfill(SEQUENCE_DIGITS),
             streamversion=event.stream_version,
             workspace=event.workspace_id,

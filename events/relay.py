@@ -74,12 +74,14 @@ class Relay:
         *,
         log_id: int,
         replicas: int,
+        public_url: str,
     ) -> None:
         self._connect = connect
         self._client = client
         self._keyring = keyring
         self._log_id = log_id
         self._replicas = replicas
+        self._public_url = public_url
         self._wake = asyncio.Event()
         self.state = RelayState()
 
@@ -230,7 +232,7 @@ class Relay:
                 self._log_id, generation, event.workspace_id, event.stream_id, event.type
             ),
             # An erased event keeps its place in a stream that is made again, without its data.
-            body=render_cloud_event(event, b"null" if data is None else data),
+            body=render_cloud_event(event, b"null" if data is None else data, self._public_url),
             headers=headers,
         )
 

@@ -142,6 +142,7 @@ async def run_relay(settings: Settings) -> None:
         Keyring(read_master_keys(settings)),
         log_id=settings.log_id,
         replicas=settings.stream_replicas,
+        public_url=settings.public_url,
     )
 
     def state() -> dict[str, object]:

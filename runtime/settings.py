@@ -40,6 +40,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_id: Annotated[int, Meta(ge=1, le=2_000_000_000, description="Which log this is.")] = 1
     host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port the API listens on.")] = 8080
+    public_url: Annotated[
+        str,
+        Meta(
+            description="Where integrators and subscribers reach the API; stands in every event, "
+            "in the address of its schema."
+        ),
+    ] = "http://127.0.0.1:8080"
     pool_size: Annotated[
         int, Meta(ge=1, le=200, description="Connections an API process reads with.")
     ] = 8

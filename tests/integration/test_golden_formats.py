@@ -49,6 +49,7 @@ EVENT = StoredEvent(
     digest=b"",
     chain=b"",
 )
+PUBLIC_URL = "https://customers.example.com"
 TRACEPARENT = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
 TRACED = msgspec.structs.replace(EVENT, metadata=b'{"traceparent":"%b"}' % TRACEPARENT.encode())
 ERASED = msgspec.structs.replace(EVENT, type="CustomerErased", data_key_id=None)
@@ -65,8 +66,8 @@ def written() -> dict[str, str]:
         "chain": next_chain(GENESIS, event_digest(EVENT)).hex(),
         "place": PLACE.encoded().decode(),
         "metadata": msgspec.json.encode(metadata).decode(),
-        "cloud_event": render_cloud_event(EVENT, b'{"customer":{}}').decode(),
-        "cloud_event_traced": render_cloud_event(TRACED, b'{"customer":{}}').decode(),
+        "cloud_event": render_cloud_event(EVENT, b'{"customer":{}}', PUBLIC_URL).decode(),
+        "cloud_event_traced": render_cloud_event(TRACED, b'{"customer":{}}', PUBLIC_URL).decode(),
         "trace_header": f"{jetstream.TRACE_HEADER}: {traceparent_of(TRACED)}",
         "subject": subject,
         "stream": jetstream.stream_name(1, 2),

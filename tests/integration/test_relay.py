@@ -47,6 +47,7 @@ async def relaying(settings: Settings, client: Client, keyring: Keyring) -> Asyn
         keyring,
         log_id=settings.log_id,
         replicas=1,
+        public_url=settings.public_url,
     )
     running = asyncio.create_task(relay.run())
     try:

@@ -51,6 +51,6 @@ class HandStream:
                 DIGEST_HEADER: event.digest.hex(),
                 CHAIN_HEADER: event.chain.hex(),
             }
-            body = render_cloud_event(event, data)
+            body = render_cloud_event(event, data, "http://127.0.0.1:8080")
             await self._client.publish(subject, body, headers=headers)
         await self._client.flush()
