@@ -59,6 +59,7 @@ async def command_side(
     on_appended: Callable[[Position], Awaitable[None]],
     wait_seconds: float,
     receipt_days: int,
+    payload_max: int,
 ) -> AsyncGenerator[CommandSide]:
     """A command side that appends until the block ends, and then what is still queued."""
     appender = Appender(event_log, on_appended=on_appended)
@@ -69,6 +70,7 @@ async def command_side(
         locks=CustomerLocks(),
         tokens=tokens,
         wait_seconds=wait_seconds,
+        payload_max=payload_max,
     )
     commands = CommandHandler(means)
     running = asyncio.create_task(appender.run())

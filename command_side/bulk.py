@@ -19,7 +19,13 @@ from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, U
 from command_side.customer import Unknown, customer_of, decide, rules_broken
 from command_side.deadline import Deadline
 from command_side.draft import Draft, DraftCustomer, place_of
-from command_side.errors import ExternalIdTaken, InvalidFields, TooBusy, VersionMismatch
+from command_side.errors import (
+    EventTooLarge,
+    ExternalIdTaken,
+    InvalidFields,
+    TooBusy,
+    VersionMismatch,
+)
 from command_side.handler import ATTEMPTS_MAX, Means, read_kept
 from command_side.idempotency import Claim
 from events.envelope import CustomerId
@@ -93,7 +99,7 @@ class BulkHandler:
         deadline: Deadline,
     ) -> BulkDone | None:
         """Load, decide, append; None when the customers moved meanwhile."""
-        draft = Draft(self._means.keyring, origin)
+        draft = self._means.draft(origin)
         async with deadline.ends():
             customers = await self._load(draft, origin, holders)
         if any(known.held_before != external_id for external_id, known in customers.items()):
@@ -154,7 +160,11 @@ def _decide_row(
         return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
     events = decide(state, command, origin)
     customer = draft.add_new() if known is None else known
-    draft.record(customer, events)
+    try:
+        draft.record(customer, events)
+    except EventTooLarge as refused:
+        errors = (too_large_error(row.pointer, refused),)
+        return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
     customers[row.external_id] = customer
     status: Status = "created" if known is None else "updated" if events else "unchanged"
     return RowDone(
@@ -183,3 +193,8 @@ def version_error(pointer: str, version: int | None) -> FieldError:
         code=VersionMismatch.code,
         pointer=f"{pointer}/if_version",
     )
+
+
+def too_large_error(pointer: str, refused: EventTooLarge) -> FieldError:
+    """What is wrong with the row at `pointer`, whose event could not be published."""
+    return FieldError(field="body", error=str(refused), code=refused.code, pointer=pointer)

@@ -17,6 +17,7 @@ from command_side.commands import (
 )
 from command_side.errors import CustomerNotFound, InvalidFields, PersonErased
 from events.customer import (
+    CUSTOM_FIELDS_MAX,
     Channel,
     CustomerCreated,
     CustomerData,
@@ -31,7 +32,6 @@ from runtime.field_error import FieldError
 
 FIELDS: Final = CustomerData.__struct_fields__
 CUSTOM_FIELDS_BYTES_MAX: Final = 16 * 1024
-CUSTOM_FIELDS_MAX: Final = 100
 _NULL: Final = Raw(b"null")
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from command_side.commands import Origin
 from command_side.customer import State, Unknown, evolve, held_external_id
+from command_side.errors import EventTooLarge
 from events import codec
 from events.append import Appended, Group, NewReceipt, Reservation, StreamEvent
 from events.customer import CustomerData, CustomerEvent
@@ -50,8 +51,9 @@ class DraftCustomer(Struct, kw_only=True):
 class Draft:
     """Collects what one command changes, and makes the group to append of it."""
 
-    def __init__(self, keyring: Keyring, origin: Origin) -> None:
+    def __init__(self, keyring: Keyring, origin: Origin, *, payload_max: int) -> None:
         self._keyring = keyring
+        self._payload_max = payload_max
         self._origin = origin
         self._command_id = new_id()
         self._metadata = _encoder.encode(
@@ -112,8 +114,11 @@ class Draft:
         return customer
 
     def record(self, customer: DraftCustomer, events: list[CustomerEvent]) -> None:
-        """Put decided events behind those the customer has."""
-        for event in events:
+        """Put decided events behind those the customer has. Raises EventTooLarge, and puts none."""
+        payloads = [codec.encode(event) for event in events]
+        if any(len(payload) > self._payload_max for payload in payloads):
+            raise EventTooLarge
+        for event, payload in zip(events, payloads, strict=True):
             event_type = codec.type_of(event)
             version = StreamVersion(customer.version + 1)
             schema_version = NEWEST_VERSION[event_type]
@@ -126,7 +131,7 @@ class Draft:
                     type=event_type,
                     schema_version=schema_version,
                     data_key_id=customer.data_key.data_key_id,
-                    payload=seal_payload(customer.data_key, binding, codec.encode(event)),
+                    payload=seal_payload(customer.data_key, binding, payload),
                     metadata=self._metadata,
                 )
             )

@@ -4,6 +4,7 @@ Rejection
 ├── InvalidFields         the customer would break a rule of its fields
 ├── CustomerNotFound      unknown, deleted, or another workspace's
 ├── PersonErased          the customer was erased: it cannot come back
+├── EventTooLarge         what would be written makes a larger event than can be published
 ├── VersionMismatch       the customer is not at the version that the request is meant for
 ├── ExternalIdTaken       another live customer of the workspace holds the external_id
 ├── RequestInProgress     the first request with this Idempotency-Key still runs
@@ -47,6 +48,18 @@ class PersonErased(Rejection):
     """The customer was erased."""
 
     code = "customer_erased"
+
+
+class EventTooLarge(Rejection):
+    """What would be written makes a larger event than can be published."""
+
+    code = "event_too_large"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The customer is too large: with what was changed, and what that was before, it makes "
+            "a larger event than can be published. Nothing was written."
+        )
 
 
 class VersionMismatch(Rejection):

@@ -14,20 +14,23 @@ from email_validator import SPECIAL_USE_DOMAIN_NAMES, EmailNotValidError, valida
 from msgspec import Raw, Struct
 
 from command_side.commands import CustomerChanges
-from events.customer import EXTERNAL_ID_MAX, Channel
+from events.customer import (
+    COMPANY_MAX,
+    EMAIL_MAX,
+    EXTERNAL_ID_MAX,
+    NAME_MAX,
+    PHONE,
+    TAG_MAX,
+    TAGS_MAX,
+    Channel,
+)
 from runtime.field_error import FieldError, escape_pointer
 from runtime.text import CONTROL, fold_case
 from runtime.web.ignored import tell_first
 
-EMAIL_MAX: Final = 254
-NAME_MAX: Final = 300
-COMPANY_MAX: Final = 500
-TAGS_MAX: Final = 100
-TAG_MAX: Final = 100
 VERSION_MAX: Final = 2**31 - 1
 CHANNELS: Final = ("sms", "email", "voice", "do_not_disturb")
 
-PHONE: Final = re.compile(r"\+[1-9][0-9]{1,14}")
 # Addresses that email-validator certainly accepts; everything else asks it, at 170 µs each.
 _PLAIN_EMAIL: Final = re.compile(
     r"[a-z0-9]+(?:[._+-][a-z0-9]+){0,4}@(?:[a-z0-9]{1,30}\.){1,3}[a-z]{2,20}",

@@ -61,6 +61,12 @@ class Means(Struct, frozen=True, kw_only=True):
     tokens: Tokens
     wait_seconds: float
     """How long a command may take."""
+    payload_max: int
+    """The bytes of the largest event that can be published."""
+
+    def draft(self, origin: Origin) -> Draft:
+        """An empty draft of a command."""
+        return Draft(self.keyring, origin, payload_max=self.payload_max)
 
     def deadline(self) -> Deadline:
         """That of a command that begins now."""
@@ -159,7 +165,7 @@ class CommandHandler:
         deadline: Deadline | None = None,
     ) -> Written:
         """Make a customer under a new id. Raises Rejection, LogUnavailable, AlreadyDone."""
-        draft = Draft(self._means.keyring, origin)
+        draft = self._means.draft(origin)
         written = await self._run(
             draft,
             draft.add_new(),
@@ -190,7 +196,7 @@ class CommandHandler:
         terms, deadline = terms or Terms(), deadline or self._means.deadline()
         async with self._means.locks.hold(origin.workspace_id, [customer_id], deadline):
             for _ in range(ATTEMPTS_MAX):
-                draft = Draft(self._means.keyring, origin)
+                draft = self._means.draft(origin)
                 async with deadline.ends():
                     customer = await self._load(draft, customer_id, origin, held)
                 written = await self._run(draft, customer, command, origin, terms, deadline)
@@ -204,7 +210,7 @@ class CommandHandler:
         event = await read_kept(self._means, origin, kept.event)
         if event.erased:
             raise PersonErased
-        customer = Draft(self._means.keyring, origin).add_known(event)
+        customer = self._means.draft(origin).add_known(event)
         written = self._written(customer, customer.place, kept.action, origin)
         return msgspec.structs.replace(written, replayed=True, is_strict=kept.is_strict)
 

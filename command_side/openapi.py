@@ -53,7 +53,7 @@ _WRITTEN: Final = (
     "Preference-Applied",
 )
 _KEYED: Final = ("request_in_progress", "idempotency_key_reused")
-_BODY: Final = ("invalid_fields", "body_too_long")
+_BODY: Final = ("invalid_fields", "body_too_long", "event_too_large")
 _FOUND: Final = ("customer_erased", "version_mismatch")
 _BY_ID: Final = ("malformed_id", "customer_not_found", *_FOUND)
 _BY_EXTERNAL_ID: Final = ("malformed_external_id", "external_id_not_found", *_FOUND)

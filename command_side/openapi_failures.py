@@ -9,6 +9,7 @@ from command_side.bulk import ROWS_MAX
 from command_side.bulk_body import parse_rows
 from command_side.bulk_rows import MEMBER
 from command_side.errors import (
+    EventTooLarge,
     ExternalIdTaken,
     IdempotencyKeyReused,
     InvalidFields,
@@ -45,6 +46,7 @@ FAILURES: Final[dict[str, FailureExample]] = {
     "request_in_progress": _rejected(RequestInProgress()),
     "version_mismatch": _rejected(VersionMismatch(2)),
     "body_too_long": failure(too_long(OBJECT_LIMIT)),
+    "event_too_large": failure(api_error_of(EventTooLarge())),
     "bulk_too_long": failure(too_long(BULK_LIMIT), _BULK),
     "not_json": failure(not_json(JSON_TYPES)),
     "not_a_patch": failure(not_json(PATCH_TYPES), EXAMPLE_PATH),

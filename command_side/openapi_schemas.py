@@ -5,18 +5,18 @@ from typing import Final
 from command_side.bulk import ROWS_MAX
 from command_side.bulk_results import RowDone, RowFailed
 from command_side.bulk_routes import BulkData
-from command_side.customer import CUSTOM_FIELDS_BYTES_MAX, CUSTOM_FIELDS_MAX
-from command_side.fields import (
-    CHANNELS,
+from command_side.customer import CUSTOM_FIELDS_BYTES_MAX
+from command_side.fields import CHANNELS, VERSION_MAX
+from events.customer import (
     COMPANY_MAX,
+    CUSTOM_FIELDS_MAX,
     EMAIL_MAX,
+    EXTERNAL_ID_MAX,
     NAME_MAX,
     PHONE,
     TAG_MAX,
     TAGS_MAX,
-    VERSION_MAX,
 )
-from events.customer import EXTERNAL_ID_MAX
 from runtime.web.openapi.kit import (
     NO_CONTROL,
     NO_FORBIDDEN,

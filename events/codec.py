@@ -6,7 +6,7 @@ import msgspec
 
 from events.customer import EVENT_TYPES, CustomerEvent
 from events.errors import UnknownEvent
-from events.upcasters import NEWEST_VERSION, upcast
+from events.upcasters import UPCASTERS
 
 _encoder: Final = msgspec.json.Encoder()
 _decoders: Final[dict[str, msgspec.json.Decoder[CustomerEvent]]] = {
@@ -27,6 +27,6 @@ def encode(event: CustomerEvent) -> bytes:
 
 def decode(event_type: str, schema_version: int, payload: bytes) -> CustomerEvent:
     """The event in its newest form; raises UnknownEvent when this build is too old for it."""
-    if not 1 <= schema_version <= NEWEST_VERSION.get(event_type, 0):
+    if not 1 <= schema_version <= UPCASTERS.newest.get(event_type, 0):
         raise UnknownEvent(event_type, schema_version)
-    return _decoders[event_type].decode(upcast(event_type, schema_version, payload))
+    return _decoders[event_type].decode(UPCASTERS.upcast(event_type, schema_version, payload))

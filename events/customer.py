@@ -3,11 +3,19 @@
 The names are storage formats. A class may be renamed; the literal in EVENT_TYPES may not.
 """
 
+import re
 from typing import Final, Literal, TypeAlias
 
 from msgspec import UNSET, Raw, Struct, UnsetType
 
+EMAIL_MAX: Final = 254
+PHONE: Final = re.compile(r"\+[1-9][0-9]{1,14}")
+NAME_MAX: Final = 300
+COMPANY_MAX: Final = 500
 EXTERNAL_ID_MAX: Final = 255
+TAGS_MAX: Final = 100
+TAG_MAX: Final = 100
+CUSTOM_FIELDS_MAX: Final = 100
 
 Channel: TypeAlias = Literal["sms", "email", "voice", "do_not_disturb"]
 

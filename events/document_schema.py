@@ -11,6 +11,20 @@ from events.customer import Channel, CustomerData
 from events.document import CustomerDocument, render_document
 from events.envelope import CustomerId, StreamVersion
 
+EXAMPLE_TIME: Final = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
+EXAMPLE_DATA: Final = CustomerData(
+    email="jane@example.com",
+    phone="+15550001234",
+    first_name="Jane",
+    last_name="Doe",
+    company_name="Acme Corp",
+    external_id="cust-001",
+    tags=("vip",),
+    custom_fields={"account_type": Raw(b'"premium"')},
+    communication_preferences={"sms": True, "email": True, "voice": False},
+)
+"""The customer whom the published reference creates."""
+
 _MEANING: Final[dict[str, dict[str, object]]] = {
     "id": {"description": "Made by the service (UUIDv7); never changes."},
     "email": {"description": "As it was sent; compared without regard to case."},
@@ -39,23 +53,11 @@ def customer_schema() -> dict[str, object]:
 
 def example_customer(customer_id: str) -> dict[str, object]:
     """The document of the customer whom the published reference creates."""
-    moment = datetime(2026, 1, 31, 12, 0, 0, 123456, tzinfo=UTC)
-    data = CustomerData(
-        email="jane@example.com",
-        phone="+15550001234",
-        first_name="Jane",
-        last_name="Doe",
-        company_name="Acme Corp",
-        external_id="cust-001",
-        tags=("vip",),
-        custom_fields={"account_type": Raw(b'"premium"')},
-        communication_preferences={"sms": True, "email": True, "voice": False},
-    )
     document = render_document(
         CustomerId(UUID(customer_id)),
         StreamVersion(1),
-        data,
-        created_at=moment,
-        updated_at=moment,
+        EXAMPLE_DATA,
+        created_at=EXAMPLE_TIME,
+        updated_at=EXAMPLE_TIME,
     )
     return msgspec.json.decode(document)

@@ -6,6 +6,12 @@ EventsError
 ├── CorruptEvent        stored bytes fail authentication, or a key is gone without an erasure
 ├── LogUnavailable      the database did not answer; what was sent may or may not be in the log
 ├── AppendFailed        the database refused the very values of a group
+├── PositionBeyondEnd   the log is not as long as somebody thinks
+├── HistoryChanged      the log holds other events than it did: it was restored
+├── MessageTooLarge     NATS takes no message as large as this event's
+├── EventsMissing       the JetStream stream lacks events behind a subscriber's place
+├── LostHistory         what a subscriber has read is not in the log any more
+├── ConnectionGone      a subscriber's NATS connection was closed for good
 └── StreamContradiction JetStream holds something the log does not: publishing must stop
 """
 
@@ -61,6 +67,74 @@ class AppendFailed(EventsError):
             else f"The database refused the event (SQLSTATE {sqlstate})."
         )
         self.sqlstate = sqlstate
+
+
+class PositionBeyondEnd(EventsError):
+    """A position at which nothing stands, and which is not the next one either."""
+
+    def __init__(self, position: int, end: int) -> None:
+        super().__init__(f"There is no position {position} yet: the log ends at {end}.")
+        self.end = end
+
+
+class HistoryChanged(EventsError):
+    """An event that was read is no longer in the log, or another stands at its position."""
+
+    def __init__(self, position: int) -> None:
+        super().__init__(
+            f"Event {position} is not in the log as it was read before: the database was restored "
+            "to an earlier point. What was read behind that point has not happened any more."
+        )
+
+
+class MessageTooLarge(EventsError):
+    """NATS takes no message as large as this event's: it was appended under another limit."""
+
+    def __init__(self, position: int, size: int, size_max: int) -> None:
+        super().__init__(
+            f"Event {position} is a message of {size} bytes, and NATS takes {size_max} at most. "
+            f"Raise max_payload of NATS to {size} or more and reload it: publishing then goes on "
+            "by itself."
+        )
+
+
+class EventsMissing(EventsError):
+    """The JetStream stream went on without the events behind a subscriber's place."""
+
+    def __init__(self, stream: str, position: int, sequence: int | None, reason: str) -> None:
+        behind = f"position {position}"
+        if sequence is not None:
+            behind += f" (event {sequence} of the workspace)"
+        super().__init__(
+            f"JetStream stream {stream} lacks events behind {behind}: {reason}. Nothing was "
+            "skipped. Read what is missing from the log, over HTTP with GET /events, and subscribe "
+            "behind it, or give the subscriber a `fill` that does so."
+        )
+        self.position = position
+        self.sequence = sequence
+
+
+class LostHistory(EventsError):
+    """What a subscriber has read is not in the log any more, or cannot be proven to be."""
+
+    def __init__(self, stream: str, position: int, reason: str) -> None:
+        super().__init__(
+            f"JetStream stream {stream} does not continue what was read up to position {position}: "
+            f"{reason}. The log was restored to an earlier point, and the last events that were "
+            "read never happened. Begin again at a place from before the restore, or take back "
+            "what the events led to and begin at the beginning."
+        )
+        self.position = position
+
+
+class ConnectionGone(EventsError):
+    """The NATS connection was closed for good, so that nothing can ever arrive."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The NATS connection was closed for good. Connect with max_reconnect_attempts=-1, or "
+            "give the subscriber a function that answers the connection of the moment."
+        )
 
 
 class StreamContradiction(EventsError):

@@ -16,13 +16,14 @@ TRACE_HEADER: Final = "traceparent"
 MESSAGES_PER_BATCH_MAX: Final = 1000
 """What the server takes as one atomic batch (error 10199 beyond)."""
 
-_ACTIONS: Final = {
+ACTIONS: Final = {
     "CustomerCreated": "created",
     "CustomerUpdated": "updated",
     "CustomerDeleted": "deleted",
     "CustomerRestored": "restored",
     "CustomerErased": "erased",
 }
+"""The last token of a subject, by event type."""
 
 
 def stream_name(log_id: int, generation: int) -> str:
@@ -34,10 +35,15 @@ def event_subject(
     log_id: int, generation: int, workspace_id: WorkspaceId, customer_id: CustomerId, type_: str
 ) -> str:
     """The subject of an event; 256 partitions by the last byte of the customer's id."""
-    if type_ not in _ACTIONS:
+    if type_ not in ACTIONS:
         raise UnknownEvent(type_, 1)
     partition = customer_id.bytes[-1]
-    return f"customers.{log_id}.{generation}.{workspace_id}.{partition:02x}.{_ACTIONS[type_]}"
+    return f"customers.{log_id}.{generation}.{workspace_id}.{partition:02x}.{ACTIONS[type_]}"
+
+
+def workspace_subjects(log_id: int, generation: int, workspace_id: WorkspaceId) -> str:
+    """The subjects of all events of one workspace, for a consumer to filter by."""
+    return f"customers.{log_id}.{generation}.{workspace_id}.>"
 
 
 def appended_ping(log_id: int) -> str:

@@ -67,9 +67,8 @@ _KEEP: Final[LiteralString] = (
 # Some thousand of the receipts that are too old.
 _PRUNE_RECEIPTS: Final[LiteralString] = "SELECT log.prune_receipts(%b::int4, %b::int4)"
 
-# Positions are dense and in commit order, so a range read never misses one that comes later. Keys
-# are looked up one by one: a plan made while the log was empty must not join all of them.
-_READ_AFTER: Final[LiteralString] = """
+# Keys are looked up one by one: a plan made while the log was empty must not join all of them.
+SELECT_KEYED: Final[LiteralString] = """
 SELECT e.log_id, e.position, e.workspace_id, e.workspace_sequence, e.stream_id, e.stream_version,
        e.event_id, e.command_id, e.type, e.schema_version, e.data_key_id, e.payload, e.metadata,
        e.recorded_at, e.digest, e.chain,
@@ -79,10 +78,18 @@ SELECT e.log_id, e.position, e.workspace_id, e.workspace_sequence, e.stream_id, 
   FROM log.events e
   LEFT JOIN LATERAL (SELECT master_key_id, wrapped FROM keyring.data_keys d
                       WHERE d.data_key_id = e.data_key_id LIMIT 1) k ON true
+"""
+"""Stored events `e` with what opens them, for rows made by `keyed_event`; a WHERE follows."""
+
+# Positions are dense and in commit order, so a range read never misses one that comes later.
+_READ_AFTER: Final[LiteralString] = (
+    SELECT_KEYED
+    + """
  WHERE e.log_id = %b::int4 AND e.position > %b::int8
  ORDER BY e.position
  LIMIT %b::int4
 """
+)
 
 # The tip of the log by its primary key.
 _HEAD: Final[LiteralString] = """
@@ -253,7 +260,7 @@ class LogReader:
 
     async def read_after(self, position: Position, limit: int) -> list[KeyedEvent]:
         """Events behind a position, in order, at most `limit`."""
-        cursor = self._connection.cursor(row_factory=args_row(_keyed), binary=True)
+        cursor = self._connection.cursor(row_factory=args_row(keyed_event), binary=True)
         await cursor.execute(_READ_AFTER, [self._log_id, position, limit])
         return await cursor.fetchall()
 
@@ -331,14 +338,32 @@ def _stream_event(*columns: Any) -> StreamEvent:
     return StreamEvent(**members, wrapped_key=key)
 
 
-def _keyed(*columns: Any) -> KeyedEvent:
-    *stored, erased, master_key_id, wrapped = columns
-    event = StoredEvent(**dict(zip(StoredEvent.__struct_fields__, stored, strict=True)))
-    return KeyedEvent(
-        stored=event,
-        erased=erased,
-        wrapped_key=_wrapped(event.data_key_id, event.stream_id, master_key_id, wrapped),
+def keyed_event(*columns: Any) -> KeyedEvent:
+    """A stored event from the columns of SELECT_KEYED."""
+    # Written out and not zipped: who is far behind spends much of the time in lines like these.
+    (log_id, position, workspace_id, workspace_sequence, stream_id, stream_version, event_id,
+     command_id, type_, schema_version, data_key_id, payload, metadata, recorded_at, digest, chain,
+     erased, master_key_id, wrapped) = columns  # fmt: skip
+    event = StoredEvent(
+        log_id=log_id,
+        position=position,
+        workspace_id=workspace_id,
+        workspace_sequence=workspace_sequence,
+        stream_id=stream_id,
+        stream_version=stream_version,
+        event_id=event_id,
+        command_id=command_id,
+        type=type_,
+        schema_version=schema_version,
+        data_key_id=data_key_id,
+        payload=payload,
+        metadata=metadata,
+        recorded_at=recorded_at,
+        digest=digest,
+        chain=chain,
     )
+    key = _wrapped(data_key_id, stream_id, master_key_id, wrapped)
+    return KeyedEvent(stored=event, erased=erased, wrapped_key=key)
 
 
 def _wrapped(

@@ -9,37 +9,39 @@
 
 The broker refuses a batch that does not stand exactly behind the stream's end, so a second relay,
 or a batch sent twice, changes nothing. The advisory lock only saves the second one the work.
+Between batches it audits what the stream holds already: "damaged" is a relay that publishes on
+into a stream in which something further in is missing or was changed.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from typing import Final, Literal, cast
+from typing import Final, Literal
 
 import nats.errors
 import psycopg
 import structlog
-from msgspec import Struct
+from msgspec import Struct, structs
 from nats.aio.client import Client
-from nats.js import JetStreamContext
-from nats.js.api import RawStreamMsg
-from nats.js.errors import APIError, NotFoundError
+from nats.js.errors import APIError
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from events import jetstream
-from events.append import Head, KeyedEvent
-from events.batches import WRONG_LAST_SEQUENCE, Message, PublishError, publish_batch
-from events.cloudevents import CONTENT_TYPE, render_cloud_event, traceparent_of
+from events.batches import WRONG_LAST_SEQUENCE, PublishError, publish_batch
 from events.envelope import Position
-from events.errors import EventsError, StreamContradiction
-from events.keys import Keyring
-from events.log import LogReader
-from events.reading import open_stored
+from events.errors import EventsError, MessageTooLarge, StreamContradiction
+from events.jetstream import MESSAGES_PER_BATCH_MAX
+from events.relay_log import RelayLog
+from events.rendering import Batch, Renderer
+from events.stream_check import StreamCheck, StreamEnd
 from runtime.logs import harmless_message
 
 POLL_SECONDS: Final = 1.0
 PUBLISH_SECONDS: Final = 3.0
+AUDIT_SECONDS: Final = 30.0
+BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What is read, kept in memory and sent at once, give or take one event."""
+
 # Each batch costs a few milliseconds however small it is: the fuller the last one was, the longer
 # the next one is gathered.
 GATHER_SECONDS_PER_EVENT: Final = 0.0005
@@ -49,7 +51,9 @@ _LOCK: Final = 730_542
 
 log = structlog.get_logger()
 
-RelayCondition = Literal["starting", "publishing", "standing by", "stopped", "no connection"]
+RelayCondition = Literal[
+    "starting", "publishing", "damaged", "standing by", "stopped", "no connection"
+]
 
 
 class RelayState(Struct, frozen=True, kw_only=True):
@@ -63,25 +67,29 @@ class RelayState(Struct, frozen=True, kw_only=True):
 class Relay:
     """Publishes one log; runs until its task is cancelled.
 
-    `client` raises nats.errors.Error while NATS is away.
+    `client` raises nats.errors.Error while NATS is away. `message_max` is what the API believes
+    that NATS takes in one message.
     """
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[AsyncConnection[TupleRow]]],
         client: Callable[[], Client],
-        keyring: Keyring,
+        renderer: Renderer,
         *,
-        log_id: int,
         replicas: int,
-        public_url: str,
+        message_max: int,
+        audit_seconds: float = AUDIT_SECONDS,
     ) -> None:
         self._connect = connect
         self._client = client
-        self._keyring = keyring
-        self._log_id = log_id
-        self._replicas = replicas
-        self._public_url = public_url
+        self._renderer = renderer
+        self._log_id = renderer.log_id
+        self._message_max = message_max
+        self._audit_seconds = audit_seconds
+        self._check = StreamCheck(client, renderer, replicas=replicas)
+        self._audit_at = self._ask_again_at = 0.0
+        self._damage = ""
         self._wake = asyncio.Event()
         self.state = RelayState()
 
@@ -105,11 +113,16 @@ class Relay:
                     await self._rest("no connection", words)
 
     async def _serve(self, connection: AsyncConnection[TupleRow]) -> None:
-        reader = LogReader(connection, self._log_id)
+        reader = RelayLog(connection, self._log_id)
         while True:
             try:
                 await self._await_turn(connection, reader)
-                await self._publish_from(reader, await self._resume(reader))
+                end = await self._check.find_end(reader)
+                self._audit_at = 0.0
+                await self._publish_from(reader, end)
+            except MessageTooLarge as error:
+                await self._ask_limit_again()
+                await self._rest("stopped", str(error))
             except EventsError as error:
                 await self._rest("stopped", str(error))
             except PublishError as error:
@@ -125,7 +138,7 @@ class Relay:
                     log.exception("relay.stopped")
                 await self._rest("stopped", f"{type(error).__name__}: {harmless_message(error)}")
 
-    async def _await_turn(self, connection: AsyncConnection[TupleRow], reader: LogReader) -> None:
+    async def _await_turn(self, connection: AsyncConnection[TupleRow], reader: RelayLog) -> None:
         """Return when no other relay holds the lock, or when the one that does has stalled."""
         stalled = 0
         sequence = -1
@@ -137,7 +150,7 @@ class Relay:
             if row is not None and row[0]:
                 return
             head = await reader.head()
-            now = await self._last_sequence(head.generation)
+            now = await self._check.last_sequence(head.generation)
             stalled = stalled + 1 if now == sequence and now < head.position else 0
             sequence = now
             self._note("standing by", now, "another relay publishes")
@@ -145,110 +158,112 @@ class Relay:
             await asyncio.sleep(POLL_SECONDS)
         log.warning("relay.takes_over", sequence=sequence)
 
-    async def _resume(self, reader: LogReader) -> Head:
-        """The end of the stream, once it is proven to be a place of the log."""
-        generation = (await reader.head()).generation
-        name = jetstream.stream_name(self._log_id, generation)
-        try:
-            info = await self._stream.stream_info(name)
-        except NotFoundError:
-            config = jetstream.stream_config(self._log_id, generation, self._replicas)
-            info = await self._stream.add_stream(config)
-            log.info("relay.stream_created", stream=name)
-        # The log is asked after the stream: it can only have grown since.
-        head = await reader.head()
-        sequence = info.state.last_seq
-        if sequence > head.position:
-            raise StreamContradiction(
-                f"JetStream stream {name} ends at {sequence}, the log at {head.position}: the "
-                "database was restored to an earlier point, or somebody else published. "
-                "Nothing is published until a person decides which one is right."
-            )
-        if info.state.messages != sequence:
-            raise StreamContradiction(
-                f"JetStream stream {name} ends at {sequence} but holds {info.state.messages} "
-                "messages: somebody deleted or purged some. Delete the stream, and it is filled "
-                "again from the log."
-            )
-        if sequence > 0:
-            subjects = f"customers.{self._log_id}.{generation}.>"
-            await self._compare(reader, name, await self._stream.get_last_msg(name, subjects))
-        self._note("publishing", sequence)
-        return Head(generation=head.generation, position=Position(sequence), chain=head.chain)
-
-    async def _compare(self, reader: LogReader, name: str, last: RawStreamMsg) -> None:
-        sequence = last.seq or 0
-        events = await reader.read_after(Position(sequence - 1), 1)
-        headers = cast(dict[str, str], last.headers or {})
-        if not events or headers.get(jetstream.DIGEST_HEADER) != events[0].stored.digest.hex():
-            raise StreamContradiction(
-                f"Message {sequence} of JetStream stream {name} is not event {sequence} of the "
-                "log: the database was restored to an earlier point, or somebody else published. "
-                "Nothing is published until a person decides which one is right."
-            )
-
-    async def _publish_from(self, reader: LogReader, head: Head) -> None:
-        name = jetstream.stream_name(self._log_id, head.generation)
-        position = head.position
+    async def _publish_from(self, reader: RelayLog, end: StreamEnd) -> None:
+        """Publish until the stream is no longer as it was left, or the log has moved on."""
+        ahead: Batch | None = None
         while True:
+            await self._audit_in_time(reader, end)
             self._wake.clear()
-            events = await reader.read_after(position, jetstream.MESSAGES_PER_BATCH_MAX)
-            if not events:
-                await self._wait(POLL_SECONDS)
-                if (await reader.head()).generation != head.generation:
-                    return
-                if await self._last_sequence(head.generation) != position:
-                    # Lost or deleted while nothing was written: compare, and fill it again.
+            batch = ahead or await self._prepare(reader, end)
+            if batch is None:
+                self._note_publishing(end.position)
+                # Who is rung has something to publish, and hears then if the stream was lost.
+                if not await self._wait(POLL_SECONDS) and not await self._is_as_left(reader, end):
                     return
                 continue
-            messages = [self._message(keyed, head.generation) for keyed in events]
-            sequence = await publish_batch(
-                self._client(), name, messages, last_sequence=position, wait_seconds=PUBLISH_SECONDS
-            )
-            if sequence != events[-1].stored.position:
-                raise StreamContradiction(
-                    f"JetStream stored event {events[-1].stored.position} at {sequence}."
-                )
-            position = events[-1].stored.position
-            self._note("publishing", position)
-            gather = min(GATHER_SECONDS_MAX, GATHER_SECONDS_PER_EVENT * (len(events) - 1))
-            if len(events) < jetstream.MESSAGES_PER_BATCH_MAX and gather > 0:
+            ahead = await self._publish(reader, end, batch)
+            end = structs.replace(end, position=batch.last)
+            gather = min(GATHER_SECONDS_MAX, GATHER_SECONDS_PER_EVENT * (len(batch.messages) - 1))
+            if not batch.is_full and gather > 0:
                 await asyncio.sleep(gather)
 
-    def _message(self, keyed: KeyedEvent, generation: int) -> Message:
-        event = keyed.stored
-        data = open_stored(self._keyring, keyed)
-        headers = {
-            "Content-Type": CONTENT_TYPE,
-            jetstream.POSITION_HEADER: str(event.position),
-            jetstream.DIGEST_HEADER: event.digest.hex(),
-            jetstream.CHAIN_HEADER: event.chain.hex(),
-        }
-        traceparent = traceparent_of(event)
-        if traceparent is not None:
-            headers[jetstream.TRACE_HEADER] = traceparent
-        return Message(
-            subject=jetstream.event_subject(
-                self._log_id, generation, event.workspace_id, event.stream_id, event.type
-            ),
-            # An erased event keeps its place in a stream that is made again, without its data.
-            body=render_cloud_event(event, b"null" if data is None else data, self._public_url),
-            headers=headers,
+    async def _audit_in_time(self, reader: RelayLog, end: StreamEnd) -> None:
+        now = asyncio.get_running_loop().time()
+        if now >= self._audit_at:
+            self._damage = await self._check.audit(reader, end)
+            self._audit_at = now + self._audit_seconds
+
+    async def _is_as_left(self, reader: RelayLog, end: StreamEnd) -> bool:
+        """Whether this is still the log's stream, and none of it was lost while nobody wrote."""
+        generation = (await reader.head()).generation
+        return (
+            generation == end.generation
+            and await self._check.last_sequence(generation) == end.position
         )
 
-    @property
-    def _stream(self) -> JetStreamContext:
-        return self._client().jetstream(timeout=PUBLISH_SECONDS)
+    async def _prepare(self, reader: RelayLog, end: StreamEnd) -> Batch | None:
+        """What is to be published behind the end; None when that is all there is."""
+        events = await reader.read_batch(end.position, MESSAGES_PER_BATCH_MAX, BATCH_BYTES_MAX)
+        if not events:
+            return None
+        size = sum(len(keyed.stored.payload) for keyed in events)
+        return self._renderer.batch(
+            events,
+            end.generation,
+            self._client().max_payload,
+            is_full=len(events) == MESSAGES_PER_BATCH_MAX or size >= BATCH_BYTES_MAX,
+        )
 
-    async def _last_sequence(self, generation: int) -> int:
+    async def _publish(self, reader: RelayLog, end: StreamEnd, batch: Batch) -> Batch | None:
+        """Publish a batch; what stands behind a full one is prepared until it is acknowledged."""
+        if not batch.is_full:
+            await self._store(end, batch)
+            return None
+        behind = structs.replace(end, position=batch.last)
+        preparing = asyncio.create_task(self._prepare(reader, behind))
         try:
-            info = await self._stream.stream_info(jetstream.stream_name(self._log_id, generation))
-        except NotFoundError:
-            return 0
-        return info.state.last_seq
+            await self._store(end, batch)
+            return await preparing
+        except BaseException:
+            # The connection to the database is for one task at a time.
+            preparing.cancel()
+            await asyncio.gather(preparing, return_exceptions=True)
+            raise
+
+    async def _store(self, end: StreamEnd, batch: Batch) -> None:
+        """Store a batch behind the end: in one piece, or each message once the one before is."""
+        # Never sent ahead: where somebody else's message took a place, the next would fit again.
+        pieces = [[one] for one in batch.messages] if batch.is_light else [batch.messages]
+        position = end.position
+        for messages in pieces:
+            sequence = await publish_batch(
+                self._client(),
+                end.name,
+                messages,
+                last_sequence=position,
+                wait_seconds=PUBLISH_SECONDS,
+            )
+            position = Position(position + len(messages))
+            if sequence != position:
+                raise StreamContradiction(f"JetStream stored event {position} at {sequence}.")
+        self._note_publishing(position)
+
+    async def _ask_limit_again(self) -> None:
+        """Have the client hear what the server takes now: it is told only when it connects."""
+        now = asyncio.get_running_loop().time()
+        if now >= self._ask_again_at:
+            self._ask_again_at = now + self._audit_seconds
+            with suppress(nats.errors.Error):
+                await self._client().force_reconnect()
+
+    def _note_publishing(self, position: Position) -> None:
+        if self._damage:
+            self._note("damaged", position, self._damage)
+        else:
+            self._note("publishing", position, self._narrowness())
+
+    def _narrowness(self) -> str:
+        """What a person is told before an event comes that is too large for the broker."""
+        taken = self._client().max_payload
+        if taken >= self._message_max:
+            return ""
+        return (
+            f"NATS takes messages of {taken} bytes, and CUSTOMERS_NATS_MAX_PAYLOAD says "
+            f"{self._message_max}: a larger event would stop publishing. Make the two equal."
+        )
 
     def _note(self, condition: RelayCondition, sequence: int, words: str = "") -> None:
-        if condition != self.state.condition:
+        if (condition, words) != (self.state.condition, self.state.words):
             log.info("relay.condition", condition=condition, words=words, sequence=sequence)
         self.state = RelayState(condition=condition, words=words, sequence=sequence)
 
@@ -259,11 +274,13 @@ class Relay:
         self._wake.clear()
         await self._wait(POLL_SECONDS)
 
-    async def _wait(self, seconds: float) -> None:
+    async def _wait(self, seconds: float) -> bool:
+        """Whether something woke us before the time was over."""
         # Not wait_for: in Python 3.11 it may swallow a cancellation that meets the wake-up.
         with suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._wake.wait()
+                return await self._wake.wait()
+        return False
 
 
 def _words(error: Exception) -> str:

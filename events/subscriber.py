@@ -1,251 +1,239 @@
-"""Reads the JetStream stream of a log: a pull consumer of its own, so that messages stream in.
+"""Follows the customers: every event of one workspace or of all, once, in order, none left out.
 
-        ┌───────────── broken, reconnected, consumer or stream gone ◄────────────┐
-        ▼                                                                        │
-    make a consumer behind the wanted position ──► keep a pull request open ─────┘
+    async with CustomerSubscriber(client, workspace_id=WorkspaceId("acme"), start=place) as events:
+        async for recorded in events:
+            ...
 
-Nothing here is relied upon: what does not arrive, arrives twice or makes no sense is noticed by
-its position, and the log has it. So no message is acknowledged, and no loss is repaired here.
+What the JetStream stream repeats is dropped; what it lacks, or gets wrong, is never skipped: it is
+read from elsewhere (`fill`) or it is an error. Importing this needs no database driver.
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
-from datetime import datetime
-from typing import Final
+from functools import partial
+from types import TracebackType
+from typing import Final, Self, TypeAlias
+from uuid import uuid4
 
-import msgspec
 import nats.errors
-import structlog
-from msgspec import Struct
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
-from events import codec
-from events.cloudevents import CloudEvent
-from events.envelope import CustomerId, Position, RecordedEvent, StreamVersion, WorkspaceId
-from events.errors import UnknownEvent
-from events.jetstream import CHAIN_HEADER, DIGEST_HEADER, POSITION_HEADER, stream_name
+from events.consumer import PullConsumer
+from events.continuity import Reading
+from events.delivery import Delivery
+from events.envelope import RecordedEvent, WorkspaceId
+from events.errors import ConnectionGone, EventsError, EventsMissing
+from events.place import BEGINNING, NOW, Now, Place
 
-BUFFERED_MAX: Final = 2000
-_PULL_MESSAGES: Final = 1000
-_PULL_SECONDS: Final = 30.0
-_HEARTBEAT_SECONDS: Final = 2.0
-_LOST_SECONDS: Final = 3 * _HEARTBEAT_SECONDS
-_RETRY_SECONDS: Final = 1.0
-_REQUEST_SECONDS: Final = 2.0
-_INACTIVE_SECONDS: Final = 30.0
+__all__ = ["BEGINNING", "NOW", "CustomerSubscriber", "Fill", "Place"]
 
-_decoder: Final = msgspec.json.Decoder(CloudEvent)
-log = structlog.get_logger()
+BATCH_MAX: Final = 1000
+_FILL_AGAIN_SECONDS: Final = 1.0
+
+Fill: TypeAlias = Callable[[Place], Awaitable[Sequence[RecordedEvent]]]
+"""The events right behind a place, as many as one likes, from where none is missing: the log."""
 
 
-class _Start(Struct, frozen=True, kw_only=True):
-    """From where events are wanted."""
+class CustomerSubscriber:
+    """An async iterator over recorded events, decrypted and in their newest form.
 
-    generation: int
-    after: Position
+    `event.event` is None where the customer was erased since.
 
+    `client` is a connection, or a function that answers the one of the moment and raises
+    nats.errors.Error while there is none. Nothing is acknowledged: where to go on is for the
+    reader to keep. `place` is that of the event at hand; kept in the same transaction as what the
+    event leads to, it makes the effect exactly once. `checkpoint` is for effects that may happen
+    again: it is awaited with the place when the next event (or batch) is asked for, so when the
+    last one was dealt with, and on leaving `async with` in order, but not with an exception.
 
-class JetStreamSource:
-    """Events as the stream delivers them, behind a position and in order, for one reader.
+    Two subscribers need two names: a second consumer of the same name takes the place of the first.
+    The name of a workspace's consumer is the workspace unless another is given, since that is what
+    its NATS user may make; any other name is new each time. `domain` is the name of JetStream for
+    a user that deploy/make-subscriber made: customers.
 
-    `client` raises nats.errors.Error while NATS is away. `arrived` is called for each message that
-    is new to the reader.
+    **None missing.** Of all workspaces, positions follow one another, and so do the chains. Of one
+    workspace, its own sequence does, for others' events lie in between. Where it does not, the
+    messages are asked for once more; if that shows the same, `fill` supplies what is missing, or
+    EventsMissing is raised, before anything behind the hole is handed out. An event of a type or
+    schema version that this build does not know raises UnknownEvent.
+
+    **The same history.** Each time it connects anew, it begins at the place itself, and the chain
+    in that message proves that the stream holds what was read up to there. If another message
+    stands there, LostHistory is raised. If none does, because that event was erased since, what
+    follows must carry on the count: within a generation a stream is filled from one history only,
+    so a message that is not there was deleted. The stream of a newer generation holds every event
+    up to the fork, so a place without its message is most likely one that never happened there:
+    unless the chain of the next message proves otherwise, LostHistory is raised. A place without
+    a chain proves nothing and is taken at its word.
+
+    A newer generation is looked for when it connects and every two seconds, and followed.
     """
 
     def __init__(
-        self, client: Callable[[], Client], log_id: int, arrived: Callable[[], None]
+        self,
+        client: Client | Callable[[], Client],
+        *,
+        log_id: int = 1,
+        workspace_id: WorkspaceId | None = None,
+        start: Place | Now = BEGINNING,
+        checkpoint: Callable[[Place], Awaitable[None]] | None = None,
+        fill: Fill | None = None,
+        name: str | None = None,
+        domain: str | None = None,
+        wake: asyncio.Event | None = None,
     ) -> None:
-        self._client = client
-        self._log_id = log_id
-        self._arrived = arrived
-        self._start: _Start | None = None
-        self._seen = Position(0)
-        self._buffer: deque[tuple[Position, Msg]] = deque()
-        self._asked = 0
-        self._broken = False
-        self._changed = asyncio.Event()
-        self.heard_at = 0.0
-        """Event loop time of the last sign of life of the stream, new to the reader or not."""
+        self._start = start
+        self._checkpoint = checkpoint
+        self._fill = fill
+        self._wake = wake or asyncio.Event()
+        """Set when something may be there to be taken."""
+        self._delivery = Delivery(
+            partial(_connected, client) if isinstance(client, Client) else client,
+            PullConsumer(
+                log_id, workspace_id, name or workspace_id or f"customers-{uuid4()}", domain
+            ),
+            self._wake.set,
+        )
+        self._reading = Reading(self._delivery, workspace_id)
+        self._running: asyncio.Task[None] | None = None
+        self._is_settled = True
+        self._doubted: Place | None = None
 
-    def follow(self, generation: int, after: Position) -> None:
-        """Deliver the events behind this position from now on."""
-        self._restart(_Start(generation=generation, after=after))
-        self._seen = after
+    async def __aenter__(self) -> Self:
+        """Begin to read; for `start=NOW`, return once it is known where that is."""
+        self.follow(self._start)
+        self._running = asyncio.create_task(self.run())
+        self._running.add_done_callback(lambda _: self._wake.set())
+        try:
+            while not self._delivery.knows_its_place:
+                self._wake.clear()
+                self._check_running()
+                await self._wake.wait()
+        except BaseException:
+            self._running.cancel()
+            raise
+        return self
 
-    def pause(self) -> None:
-        """Deliver nothing until the next `follow`."""
-        self._restart(None)
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Stop reading; what was handed out counts as dealt with unless there was an exception."""
+        try:
+            if kind is None:
+                await self._settle()
+        finally:
+            if self._running is not None:
+                self._running.cancel()
+                with suppress(asyncio.CancelledError, EventsError):
+                    await self._running
+                self._running = None
 
-    def take(self, after: Position, limit: int) -> list[RecordedEvent]:
-        """The events that arrived and stand right behind this position without a gap."""
-        self._seen = max(self._seen, after)
-        self._drop_until(after)
-        events: list[RecordedEvent] = []
-        while self._buffer and len(events) < limit:
-            position, message = self._buffer[0]
-            if position != after + 1:
-                break
-            self._buffer.popleft()
-            try:
-                events.append(_recorded(position, message))
-            except (msgspec.DecodeError, UnicodeDecodeError, UnknownEvent, KeyError, ValueError):
-                # The log has it too, and its reader knows what to do about it.
-                break
-            after = position
-        self._changed.set()
-        return events
+    @property
+    def place(self) -> Place:
+        """The place of the event handed out last; at first, where it began."""
+        return self._delivery.place
 
-    def has_some(self, after: Position) -> bool:
-        """Whether anything behind this position has arrived."""
-        return bool(self._buffer) and self._buffer[-1][0] > after
+    def __aiter__(self) -> Self:
+        """Event by event."""
+        return self
 
-    def has_gap(self, after: Position) -> bool:
-        """Whether the stream went on without the event behind this position."""
-        return bool(self._buffer) and self._buffer[0][0] > after + 1
+    async def __anext__(self) -> RecordedEvent:
+        """The next event, as soon as there is one."""
+        await self._settle()
+        (event,) = await self._next(1)
+        return event
+
+    async def batches(self, limit: int = BATCH_MAX) -> AsyncGenerator[list[RecordedEvent]]:
+        """Whatever is there, but at least one event and at most `limit`; `place` is the last's."""
+        while True:
+            await self._settle()
+            yield await self._next(limit)
 
     async def run(self) -> None:
-        """Deliver for ever, through every loss of NATS or of the stream."""
-        is_told = False
+        """Keep messages coming; `async with` does it for who uses that. Raises ConnectionGone."""
+        await self._delivery.run()
+
+    def follow(self, start: Place | Now | None) -> None:
+        """Read on from another place; nothing for None."""
+        self._delivery.follow(start)
+
+    def skip_to(self, place: Place) -> None:
+        """Read on behind a place that was reached by other means."""
+        if place.position > self.place.position:
+            self._delivery.place = place
+
+    def take(self, limit: int) -> list[RecordedEvent]:
+        """The events that have arrived and follow the place, without waiting for any."""
+        return self._reading.take(limit)
+
+    @property
+    def trouble(self) -> EventsError | None:
+        """Why the last `take` stopped where it did, unless that was all there was."""
+        return self._reading.trouble
+
+    @property
+    def has_some(self) -> bool:
+        """Whether anything behind the place has arrived."""
+        messages = self._delivery.messages
+        return bool(messages) and messages[-1][0] > self.place.position
+
+    @property
+    def heard_at(self) -> float:
+        """Event loop time of the last sign of life of the stream."""
+        return self._delivery.heard_at
+
+    async def _settle(self) -> None:
+        if not self._is_settled and self._checkpoint is not None:
+            await self._checkpoint(self.place)
+        self._is_settled = True
+
+    async def _next(self, limit: int) -> list[RecordedEvent]:
         while True:
-            start = self._start
-            if start is None:
-                self._changed.clear()
-                await self._changed.wait()
-                continue
-            try:
-                await self._deliver(start)
-                is_told = False
-            except (nats.errors.Error, TimeoutError, OSError) as error:
-                if not is_told:
-                    log.info("subscriber.waits", error=str(error) or type(error).__name__)
-                is_told = True
-                await asyncio.sleep(_RETRY_SECONDS)
+            self._wake.clear()
+            events = self.take(limit)
+            if not events and self.trouble is not None:
+                events = await self._overcome(self.trouble)
+            elif not events:
+                self._check_running()
+                await self._wake.wait()
+            if events:
+                self._is_settled = False
+                return events
 
-    async def _deliver(self, start: _Start) -> None:
-        """Have one consumer deliver until it is broken or something else is wanted."""
-        client = self._client()
-        reconnects = client.stats["reconnects"]
-        stream = stream_name(self._log_id, start.generation)
-        self._buffer.clear()
-        self._asked, self._broken = 0, False
-        jetstream = client.jetstream(timeout=_REQUEST_SECONDS)
-        consumer = await jetstream.add_consumer(
-            stream, _consumer_config(Position(max(start.after, self._seen)))
-        )
-        inbox = client.new_inbox()
-        subscription = await client.subscribe(inbox, cb=self._receive)
-        request = f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{consumer.name}"
-        self.heard_at = asyncio.get_running_loop().time()
-        try:
-            while self._start is start and not self._is_lost(client, reconnects):
-                await self._keep_pulling(client, request, inbox)
-        finally:
-            # What cannot be tidied up now ends by itself when nobody pulls.
-            with suppress(nats.errors.Error, TimeoutError, OSError):
-                if client.is_connected:
-                    await subscription.unsubscribe()
-                    await jetstream.delete_consumer(stream, consumer.name)
+    def _check_running(self) -> None:
+        if self._running is None:
+            raise RuntimeError("A CustomerSubscriber delivers inside `async with` alone.")
+        if self._running.done():
+            self._running.result()
 
-    async def _keep_pulling(self, client: Client, request: str, inbox: str) -> None:
-        missing = _PULL_MESSAGES - self._asked
-        if missing >= _PULL_MESSAGES // 2 and len(self._buffer) + missing <= BUFFERED_MAX:
-            self._asked += missing
-            await client.publish(request, _pull_request(missing), reply=inbox)
-        self._changed.clear()
-        try:
-            async with asyncio.timeout(_HEARTBEAT_SECONDS):
-                await self._changed.wait()
-        except TimeoutError:
-            return
+    async def _overcome(self, trouble: EventsError) -> list[RecordedEvent]:
+        """What is missing, or nothing if it is worth looking again."""
+        if not isinstance(trouble, EventsMissing):
+            raise trouble
+        if self._fill is not None:
+            return await self._take_from(self._fill)
+        if self._doubted == self.place:
+            raise trouble
+        # It may have been lost on its way: messages that are not taken in time are.
+        self._doubted = self.place
+        self.follow(self.place)
+        return []
 
-    def _is_lost(self, client: Client, reconnects: int) -> bool:
-        silent = asyncio.get_running_loop().time() - self.heard_at
-        return (
-            self._broken
-            or not client.is_connected
-            # The pull request went down with the old connection.
-            or client.stats["reconnects"] != reconnects
-            or (self._asked > 0 and silent > _LOST_SECONDS)
-        )
-
-    async def _receive(self, message: Msg) -> None:
-        self.heard_at = asyncio.get_running_loop().time()
-        headers = message.headers or {}
-        status = headers.get("Status")
-        if status is not None and not message.reply:
-            self._receive_status(status, headers)
-            return
-        self._asked -= 1
-        if self._asked < _PULL_MESSAGES // 2:
-            self._changed.set()
-        position = Position(int(headers.get(POSITION_HEADER, "0")))
-        if position > self._seen:
-            self._buffer.append((position, message))
-            self._arrived()
-
-    def _receive_status(self, status: str, headers: dict[str, str]) -> None:
-        match status:
-            case "100":
-                return
-            case "408":
-                self._asked -= int(headers.get("Nats-Pending-Messages", self._asked))
-            case _:
-                self._broken = True
-        self._changed.set()
-
-    def _restart(self, start: _Start | None) -> None:
-        self._start = start
-        self._buffer.clear()
-        self._changed.set()
-
-    def _drop_until(self, after: Position) -> None:
-        while self._buffer and self._buffer[0][0] <= after:
-            self._buffer.popleft()
+    async def _take_from(self, fill: Fill) -> list[RecordedEvent]:
+        events = [event for event in await fill(self.place) if self._reading.adopt(event)]
+        if not events:
+            # A message where the log has no event yet: somebody else published it.
+            await asyncio.sleep(_FILL_AGAIN_SECONDS)
+        return events
 
 
-def _consumer_config(after: Position) -> ConsumerConfig:
-    return ConsumerConfig(
-        deliver_policy=DeliverPolicy.BY_START_SEQUENCE,
-        opt_start_seq=after + 1,
-        ack_policy=AckPolicy.NONE,
-        inactive_threshold=_INACTIVE_SECONDS,
-        mem_storage=True,
-        num_replicas=1,
-    )
-
-
-def _pull_request(messages: int) -> bytes:
-    nanoseconds = 1_000_000_000
-    return msgspec.json.encode(
-        {
-            "batch": messages,
-            "expires": int(_PULL_SECONDS * nanoseconds),
-            "idle_heartbeat": int(_HEARTBEAT_SECONDS * nanoseconds),
-        }
-    )
-
-
-def _recorded(position: Position, message: Msg) -> RecordedEvent:
-    headers = message.headers or {}
-    body = _decoder.decode(message.data)
-    schema_version = int(body.dataschema.rpartition("/")[2])
-    data = bytes(body.data)
-    return RecordedEvent(
-        position=position,
-        workspace_id=WorkspaceId(body.workspace),
-        workspace_sequence=int(body.sequence),
-        stream_id=CustomerId(body.subject),
-        stream_version=StreamVersion(body.streamversion),
-        event_id=body.id,
-        type=body.type,
-        schema_version=schema_version,
-        recorded_at=datetime.fromisoformat(body.time),
-        digest=bytes.fromhex(headers[DIGEST_HEADER]),
-        chain=bytes.fromhex(headers[CHAIN_HEADER]),
-        # A stream that was made again holds no data where a customer was erased.
-        event=None if data == b"null" else codec.decode(body.type, schema_version, data),
-    )
+def _connected(client: Client) -> Client:
+    if client.is_closed:
+        raise ConnectionGone
+    if not client.is_connected:
+        raise nats.errors.ConnectionReconnectingError
+    return client

@@ -9,12 +9,13 @@ from collections.abc import Callable
 from typing import Final
 
 import structlog
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import LogReader
-from events.subscriber import JetStreamSource
+from events.subscriber import CustomerSubscriber, Place
 from projections.checkpoint import Checkpoint
 from projections.customers import LogEvent
 from projections.opening import open_events
@@ -44,7 +45,7 @@ class Feed:
     def __init__(self, client: Callable[[], Client], keyring: Keyring, log_id: int) -> None:
         self._keyring = keyring
         self._wake = asyncio.Event()
-        self._source = JetStreamSource(client, log_id, self._wake.set)
+        self._subscriber = CustomerSubscriber(client, log_id=log_id, wake=self._wake)
         self._appended = Position(0)
         self._last_size = 0
         self._last_at = 0.0
@@ -56,7 +57,7 @@ class Feed:
         """Keep the stream delivering; runs until cancelled."""
         while True:
             try:
-                await self._source.run()
+                await self._subscriber.run()
             except Exception:
                 log.exception("projector.stream_failed")
                 await asyncio.sleep(_DISTRUST_SECONDS)
@@ -70,7 +71,7 @@ class Feed:
         """Begin with the log again: the next checkpoint may be anywhere."""
         self.is_live = False
         self._appended = Position(0)
-        self._source.pause()
+        self._subscriber.follow(None)
 
     def distrust(self) -> None:
         """The stream holds what the log does not: leave it alone for a while."""
@@ -89,9 +90,12 @@ class Feed:
         if 1 < self._last_size < _GATHER_UNTIL and self._has_more(position):
             await asyncio.sleep(_GATHER_SECONDS)
         self._wake.clear()
-        events: list[LogEvent] = [*self._source.take(position, BATCH_MAX)]
+        self._subscriber.skip_to(_place_of(checkpoint))
+        events: list[LogEvent] = [*self._subscriber.take(BATCH_MAX)]
         if not events and self._is_log_better(position):
             events = await self._read(reader, position)
+            if not events and self._subscriber.trouble is not None:
+                self.distrust()
         if not events and await self._was_silent():
             events = await self._look(reader, checkpoint)
         self._note(len(events))
@@ -102,8 +106,9 @@ class Feed:
         if len(events) < BATCH_MAX:
             self.is_live = True
             if _now() >= self._distrusted_until:
-                reached = events[-1].position if events else checkpoint.position
-                self._source.follow(checkpoint.generation, reached)
+                last = events[-1] if events else checkpoint
+                place = replace(_place_of(checkpoint), position=last.position, chain=last.chain)
+                self._subscriber.follow(place)
         self._note(len(events))
         return events
 
@@ -135,19 +140,25 @@ class Feed:
         return []
 
     def _has_more(self, position: Position) -> bool:
-        return self._appended > position or self._source.has_some(position)
+        return self._appended > position or self._subscriber.has_some
 
     def _is_log_better(self, position: Position) -> bool:
-        if self._source.has_gap(position):
+        if self._subscriber.trouble is not None:
             return True
         behind = self._appended - position
-        is_silent = _now() - self._source.heard_at > SILENT_SECONDS
+        is_silent = _now() - self._subscriber.heard_at > SILENT_SECONDS
         return behind > 0 and (self._last_size <= _FEW_EVENTS or behind > BATCH_MAX or is_silent)
 
     def _note(self, size: int) -> None:
         if size:
             self._last_size = size
             self._last_at = _now()
+
+
+def _place_of(checkpoint: Checkpoint) -> Place:
+    return Place(
+        position=checkpoint.position, chain=checkpoint.chain, generation=checkpoint.generation
+    )
 
 
 def _now() -> float:

@@ -1,22 +1,34 @@
 """The query side as one part of an API process: its collaborators and its routes."""
 
+import asyncio
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Final
 
+from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from events.feed import FeedLog
+from events.rendering import Renderer
 from events.token import Tokens
+from query_side import feed_routes, routes
+from query_side.arrivals import Arrivals
 from query_side.cursors import Cursors
+from query_side.feed import Feed
+from query_side.feed_stream import FeedMeans
 from query_side.freshness import Freshness, NotShownYet
 from query_side.openapi import DESCRIPTION
 from query_side.queries import NoReadModel, ReadModel
 from query_side.reads import CustomerReads, LostHistory
 from query_side.refusals import refuse
 from query_side.requests import RequestReader
-from query_side.routes import ROUTES, ReadMeans
+from query_side.routes import ReadMeans
 from runtime.postgres import Pool
 from runtime.sealing import Sealer
+from runtime.web.authentication import Authentication
 from runtime.web.frame import Part
+
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (*routes.ROUTES, *feed_routes.ROUTES)
 
 
 class QuerySide(Struct, frozen=True, kw_only=True):
@@ -25,12 +37,18 @@ class QuerySide(Struct, frozen=True, kw_only=True):
     model: ReadModel
     freshness: Freshness
     means: ReadMeans
+    feed_means: FeedMeans
+
+    @property
+    def arrivals(self) -> Arrivals:
+        """To be rung after each append."""
+        return self.feed_means.arrivals
 
     def part(self) -> Part:
         """The routes, with what they ask for and how they refuse."""
         return Part(
             routes=ROUTES,
-            dependencies={"means": self.means},
+            dependencies={"means": self.means, "feed_means": self.feed_means},
             refusals={NoReadModel: refuse, NotShownYet: refuse, LostHistory: refuse},
             description=DESCRIPTION,
         )
@@ -43,18 +61,23 @@ async def query_side(
     tokens: Tokens,
     sealer: Sealer,
     *,
+    renderer: Renderer,
+    authentication: Authentication,
     wait_seconds: float,
     can_hear_pings: Callable[[], bool],
+    stop: asyncio.Event,
 ) -> AsyncGenerator[QuerySide]:
-    """A query side that answers until the block ends.
+    """A query side that answers until the block ends; from `stop` on nobody waits for events.
 
-    Tell `freshness.projected` what the projector's pings say; `can_hear_pings` says whether they
-    can arrive.
+    Tell `freshness.projected` what the projector's pings say, and ring `arrivals` after each
+    append; `can_hear_pings` says whether pings can arrive.
     """
     model = ReadModel(pool, log_id)
     freshness = Freshness(model.read_checkpoint, can_hear_pings)
     cursors = Cursors(sealer)
-    async with freshness.polling():
+    feed_log = FeedLog(pool, log_id)
+    arrivals = Arrivals(feed_log.find_ends)
+    async with freshness.polling(), arrivals.looking(stop):
         yield QuerySide(
             model=model,
             freshness=freshness,
@@ -62,5 +85,10 @@ async def query_side(
                 reads=CustomerReads(model, freshness, wait_seconds),
                 requests=RequestReader(tokens, cursors),
                 cursors=cursors,
+            ),
+            feed_means=FeedMeans(
+                feed=Feed(feed_log, renderer),
+                arrivals=arrivals,
+                authentication=authentication,
             ),
         )

@@ -6,6 +6,12 @@ from events.customer import EXTERNAL_ID_MAX
 from events.document_schema import customer_schema, example_customer
 from query_side.freshness import NotShownYet
 from query_side.list_query import MATCHES_MAX
+from query_side.openapi_feed import (
+    FEED_FAILURES,
+    FEED_OPERATIONS,
+    FEED_PARAMETERS,
+    FEED_SCHEMAS,
+)
 from query_side.openapi_parameters import PARAMETERS
 from query_side.reads import LostHistory
 from query_side.refusals import api_error_of
@@ -193,9 +199,10 @@ OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 DESCRIPTION: Final = Description(
-    operations=OPERATIONS,
-    failures=FAILURES,
+    operations=OPERATIONS | FEED_OPERATIONS,
+    failures=FAILURES | FEED_FAILURES,
     schemas={
+        **FEED_SCHEMAS,
         **_SHARED.schemas,
         "PageMeta": object_schema(_META | META, required=[*_META, "request_id"]),
         "ListMeta": object_schema(
@@ -212,6 +219,7 @@ DESCRIPTION: Final = Description(
     },
     parameters={
         **_SHARED.parameters,
+        **FEED_PARAMETERS,
         **{f"query.{name}": parameter for name, parameter in PARAMETERS.items()},
     },
 )

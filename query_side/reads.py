@@ -12,10 +12,22 @@ from query_side.results import CustomerPage, FoundCustomer, FoundT, TagPage
 class LostHistory(Exception):
     """A consistency token names a place that the log does not have, or with other events."""
 
+    def __init__(
+        self,
+        message: str = "What this X-Consistency-Token is about is lost: the service was restored "
+        "to an earlier point. Read without the token, and repeat the writes that are missing.",
+    ) -> None:
+        super().__init__(message)
+
+
+class LostPlace(LostHistory):
+    """A cursor of the feed names such a place."""
+
     def __init__(self) -> None:
         super().__init__(
-            "What this X-Consistency-Token is about is lost: the service was restored to an "
-            "earlier point. Read without the token, and repeat the writes that are missing."
+            "The place of this cursor is lost: the service was restored to an earlier point, so "
+            "your copy may hold events that never happened. Begin a new copy without a cursor, or "
+            "go back to an older cursor, together with your copy as it was then."
         )
 
 

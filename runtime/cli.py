@@ -119,6 +119,15 @@ def openapi() -> None:
     click.echo(api_document(), nl=False)
 
 
+@customers.command(epilog="Example: customers asyncapi >asyncapi.json")
+def asyncapi() -> None:
+    """Print the AsyncAPI document of the events, as /asyncapi.json has it."""
+    from runtime.processes import events_document
+    from runtime.settings import read_settings
+
+    click.echo(events_document(read_settings(os.environ).public_url), nl=False)
+
+
 @customers.command(epilog="Example: customers relay")
 @_with_parent
 def relay(with_parent: bool) -> None:
@@ -221,6 +230,82 @@ def doctor() -> None:
     sys.exit(0 if is_well else 1)
 
 
+@customers.command(epilog="Example: customers listen --forward-to http://127.0.0.1:3000/webhooks")
+@click.option("--forward-to", metavar="URL", help="Where each event is sent by POST.")
+@click.option("--workspace", help="Only its events; a sandbox is `acme_test`.")
+@click.option("--type", "types", multiple=True, help="Only these, like `created`; may be repeated.")
+@click.option(
+    "--from",
+    "start",
+    metavar="POSITION",
+    default="now",
+    show_default=True,
+    help="The first event; or `beginning`, `now`.",
+)
+@click.option("--limit", type=click.IntRange(1), metavar="N", help="End after so many events.")
+@click.option(
+    "--retries",
+    type=click.IntRange(0, 100),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="How often an event is sent again when no 2xx comes, after 1, 2, 4 … seconds.",
+)
+@click.option("--secret", help="Instead of CUSTOMERS_WEBHOOK_SECRET, which no `ps` shows.")
+@click.option("--print-secret", is_flag=True, help="Print the secret on stdout, and end.")
+@click.option("--print-json", is_flag=True, help="Show what is sent, too.")
+@click.option("--skip-verify", is_flag=True, help="Take any certificate of an https URL.")
+def listen(
+    forward_to: str | None,
+    workspace: str | None,
+    types: tuple[str, ...],
+    start: str,
+    limit: int | None,
+    retries: int,
+    secret: str | None,
+    print_secret: bool,
+    print_json: bool,
+    skip_verify: bool,
+) -> None:
+    """Send events to a URL as they happen, in order, signed per Standard Webhooks.
+
+    An event is sent until a 2xx answers, then comes the next; one that is given up leads to exit
+    status 1 in the end. A receiver verifies with the secret that is printed at the start.
+    """
+    from msgspec.structs import replace
+
+    from runtime.cli_follow import make_watch, read_start, read_wanted
+    from runtime.cli_listen import Plan, listen, secret_of
+    from runtime.webhook import read_url
+
+    if forward_to is None and not print_secret:
+        raise click.UsageError("Missing option '--forward-to'.")
+    wanted, first = read_wanted(workspace, None, types), read_start(start)
+    url = read_url(forward_to) if forward_to is not None else None
+    watch = make_watch()
+    if secret is not None:
+        watch.settings = replace(watch.settings, webhook_secret=secret)
+    if print_secret or url is None:
+        click.echo(secret_of(watch)[0])
+        return
+    plan = Plan(
+        url=url,
+        wanted=wanted,
+        first=first,
+        limit=limit,
+        retries=retries,
+        verify=not skip_verify,
+        print_json=print_json,
+    )
+    sys.exit(listen(watch, plan))
+
+
+def _events() -> click.Group:
+    from runtime.cli_events import events
+
+    return events
+
+
 def _keys() -> click.Group:
     from runtime.cli_keys import keys
 
@@ -233,6 +318,14 @@ def _workspaces() -> click.Group:
     return workspaces
 
 
+customers.add_command(
+    LazyGroup(
+        name="events",
+        load=_events,
+        about="Events of the log: follow them, look at one.",
+        example="Example: customers events tail --follow",
+    )
+)
 customers.add_command(
     LazyGroup(
         name="keys",

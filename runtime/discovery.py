@@ -18,6 +18,7 @@ class Running(Struct, frozen=True, kw_only=True):
 
     dev_pid: int
     url: str
+    public_url: str
     database_url: str
     nats_url: str
     master_keys_file: str
@@ -51,6 +52,7 @@ def find_settings() -> Settings:
         for variable, value in (
             ("CUSTOMERS_DATABASE_URL", running.database_url),
             ("CUSTOMERS_NATS_URL", running.nats_url),
+            ("CUSTOMERS_PUBLIC_URL", running.public_url),
         ):
             if f"{variable}_FILE" not in environ:
                 environ.setdefault(variable, value)

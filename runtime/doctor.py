@@ -14,6 +14,7 @@ from runtime.embedded import binaries
 from runtime.embedded.ports import is_free
 from runtime.facts import DatabaseFacts, Unknown, ask_database, ask_nats
 from runtime.failure import Failure
+from runtime.lifecycle import TROUBLED
 from runtime.settings import Settings, SettingsError, read_master_keys
 
 _SKEW_SECONDS_MAX = 1.0
@@ -124,6 +125,15 @@ def _database(settings: Settings) -> Iterator[Check]:
         + (f", pending: {', '.join(facts.pending)}" if facts.pending else ""),
         mend="customers migrate",
     )
+    for process in facts.positions.processes if facts.positions else ():
+        condition = process.state.get("condition")
+        if process.alive and condition in TROUBLED:
+            yield Check(
+                name=f"{process.kind} {process.pid}",
+                is_fine=False,
+                said=f"{condition}: {process.state.get('words')}",
+                mend="do as it says; `customers status` shows whether that helped",
+            )
 
 
 def _clocks(facts: DatabaseFacts) -> Check:
@@ -143,7 +153,8 @@ def _nats(settings: Settings) -> Iterator[Check]:
             name="NATS",
             is_fine=False,
             said=facts.reason,
-            mend="start it, or correct CUSTOMERS_NATS_URL (nats://user:password@host:4222)",
+            mend="start it, or correct CUSTOMERS_NATS_URL (nats://user:password@host:4222) and "
+            "the other CUSTOMERS_NATS_… settings",
         )
         return
     major, minor = (int(part) for part in facts.version.split(".")[:2])
@@ -158,4 +169,11 @@ def _nats(settings: Settings) -> Iterator[Check]:
         is_fine=facts.has_jetstream,
         said="on" if facts.has_jetstream else "off",
         mend="start nats-server with -js and a store directory",
+    )
+    yield Check(
+        name="NATS max_payload",
+        is_fine=facts.max_payload >= settings.nats_max_payload,
+        said=f"{facts.max_payload} bytes",
+        mend=f"set it to {settings.nats_max_payload} in NATS' configuration, or "
+        f"CUSTOMERS_NATS_MAX_PAYLOAD={facts.max_payload} for the API",
     )

@@ -7,13 +7,13 @@ import nats.errors
 import nats.js.errors
 import psycopg
 from msgspec import Struct
-from nats.aio.client import Client
 from psycopg.rows import TupleRow
 
 from runtime.lifecycle import Process, read_processes
+from runtime.nats_access import connected_once, words_of
 from runtime.postgres import connect_as_owner
 from runtime.schema import migration_names
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError
 
 _NATS_SECONDS = 3.0
 
@@ -60,6 +60,7 @@ class NatsFacts(Struct, frozen=True, kw_only=True):
     version: str
     has_jetstream: bool
     last_sequence: int | None
+    max_payload: int
 
 
 class Unknown(Struct, frozen=True):
@@ -120,42 +121,30 @@ def ask_nats(settings: Settings, stream: str) -> NatsFacts | Unknown:
         return Unknown("CUSTOMERS_NATS_URL is not set")
     try:
         return asyncio.run(_ask_nats(settings, stream))
-    except (OSError, TimeoutError, ValueError, nats.errors.Error) as error:
-        return Unknown(one_line(error))
+    except (OSError, TimeoutError, ValueError, SettingsError, nats.errors.Error) as error:
+        return Unknown(words_of(error, settings))
 
 
 async def _ask_nats(settings: Settings, stream: str) -> NatsFacts:
-    async with asyncio.timeout(_NATS_SECONDS):
-        client = Client()
-        await client.connect(
-            settings.nats_url.split(","),
-            name="customers status",
-            user_credentials=settings.nats_credentials or None,
-            allow_reconnect=False,
-            connect_timeout=1,
-            error_cb=_ignore,
-        )
+    async with (
+        asyncio.timeout(_NATS_SECONDS),
+        connected_once(settings, "customers status") as client,
+    ):
+        server = client.connected_server_version
+        jetstream = client.jetstream(timeout=_NATS_SECONDS)
+        has_jetstream, last_sequence = True, None
         try:
-            server = client.connected_server_version
-            jetstream = client.jetstream(timeout=_NATS_SECONDS)
-            has_jetstream, last_sequence = True, None
-            try:
-                last_sequence = (await jetstream.stream_info(stream)).state.last_seq
-            except nats.js.errors.NotFoundError:
-                pass
-            except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
-                has_jetstream = False
-            return NatsFacts(
-                version=f"{server.major}.{server.minor}.{server.patch}",
-                has_jetstream=has_jetstream,
-                last_sequence=last_sequence,
-            )
-        finally:
-            await client.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """What went wrong is raised to us as well."""
+            last_sequence = (await jetstream.stream_info(stream)).state.last_seq
+        except nats.js.errors.NotFoundError:
+            pass
+        except (nats.js.errors.ServiceUnavailableError, nats.errors.NoRespondersError):
+            has_jetstream = False
+        return NatsFacts(
+            version=f"{server.major}.{server.minor}.{server.patch}",
+            has_jetstream=has_jetstream,
+            last_sequence=last_sequence,
+            max_payload=client.max_payload,
+        )
 
 
 def one_line(error: BaseException) -> str:

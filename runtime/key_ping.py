@@ -3,9 +3,9 @@
 import asyncio
 
 import nats.errors
-from nats.aio.client import Client
 
-from runtime.settings import Settings
+from runtime.nats_access import connected_once
+from runtime.settings import Settings, SettingsError
 
 _SECONDS = 1.5
 
@@ -21,28 +21,12 @@ def ping_key_change(settings: Settings) -> None:
         return
     try:
         asyncio.run(_ping(settings))
-    except (OSError, TimeoutError, ValueError, nats.errors.Error):
+    except (OSError, TimeoutError, ValueError, SettingsError, nats.errors.Error):
         # Nothing is lost: what a process remembers of a key is a second old at most.
         return
 
 
 async def _ping(settings: Settings) -> None:
-    async with asyncio.timeout(_SECONDS):
-        client = Client()
-        await client.connect(
-            settings.nats_url.split(","),
-            name="customers keys",
-            user_credentials=settings.nats_credentials or None,
-            allow_reconnect=False,
-            connect_timeout=1,
-            error_cb=_ignore,
-        )
-        try:
-            await client.publish(key_change_subject(settings.log_id), b"")
-            await client.flush()
-        finally:
-            await client.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """A command that asks for a key prints a key, not the troubles of a courtesy."""
+    async with asyncio.timeout(_SECONDS), connected_once(settings, "customers keys") as client:
+        await client.publish(key_change_subject(settings.log_id), b"")
+        await client.flush()

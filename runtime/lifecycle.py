@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Callable, Generator, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from datetime import datetime
 from typing import TypeAlias
@@ -21,8 +21,8 @@ from runtime.ids import new_id
 BEAT_SECONDS = 2.0
 # Several beats may be lost to a busy database before a process counts as gone.
 SILENT_SECONDS = 10.0
-# Conditions of a relay or projector in which it does no work and should.
-TROUBLED = ("stopped", "no connection")
+# Conditions of a relay or projector that a person has to hear of.
+TROUBLED = ("stopped", "no connection", "damaged")
 
 # `pool.connection`, or whatever else lends a connection in the role of the process.
 Connecting: TypeAlias = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[TupleRow]]]
@@ -90,6 +90,23 @@ def stop_signals() -> Generator[asyncio.Event]:
     finally:
         for number in caught:
             loop.remove_signal_handler(number)
+
+
+async def run_until_told(work: Coroutine[object, object, None]) -> bool:
+    """Run until SIGTERM or SIGINT; whether the work ended by itself. Its error is raised."""
+    with stop_signals() as stop:
+        working = asyncio.create_task(work)
+        stopping = asyncio.create_task(stop.wait())
+        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        has_ended = working.done()
+        while not working.done():
+            # Again and again: a library below may swallow one that comes at a bad moment.
+            working.cancel()
+            await asyncio.wait({working}, timeout=0.5)
+        with suppress(asyncio.CancelledError):
+            await working
+    return has_ended
 
 
 def read_processes(connection: psycopg.Connection[TupleRow]) -> list[Process]:

@@ -14,6 +14,7 @@ import structlog
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from runtime.nats_access import NatsClient, access_of, new_client, servers_of, words_of
 from runtime.settings import Settings
 
 _RETRY_SECONDS: Final = 0.5
@@ -23,8 +24,22 @@ Heard: TypeAlias = Callable[[bytes], Awaitable[None] | None]
 """What is done with the payload of a ping."""
 
 
+class NatsAwayError(nats.errors.ConnectionClosedError):
+    """There is no connection now; the words say why, when a server was reached at all."""
+
+    def __init__(self, words: str) -> None:
+        super().__init__()
+        self._words = words
+
+    def __str__(self) -> str:
+        return self._words or super().__str__()
+
+
 class NatsLine:
-    """One connection that is always wanted and sometimes there."""
+    """One connection that is always wanted and sometimes there.
+
+    Raises SettingsError when the files of TLS or credentials cannot be used.
+    """
 
     def __init__(
         self,
@@ -34,13 +49,14 @@ class NatsLine:
         hears: Mapping[str, Heard] | None = None,
         on_connected: Callable[[], None] | None = None,
     ) -> None:
-        self._servers = settings.nats_url.split(",")
-        self._credentials = settings.nats_credentials or None
+        self._settings = settings
+        self._access = access_of(settings)
         self._name = name
         self._hears = hears or {}
         self._on_connected = on_connected
         self._client: Client | None = None
         self._stopping = False
+        self._trouble = ""
 
     @property
     def connected(self) -> bool:
@@ -48,9 +64,9 @@ class NatsLine:
         return self._client is not None and self._client.is_connected
 
     def client(self) -> Client:
-        """The connection; raises nats.errors.ConnectionClosedError while there is none."""
+        """The connection; raises NatsAwayError while there is none."""
         if self._client is None or not self._client.is_connected:
-            raise nats.errors.ConnectionClosedError
+            raise NatsAwayError(self._trouble)
         return self._client
 
     async def ping(self, subject: str, payload: bytes) -> None:
@@ -74,7 +90,7 @@ class NatsLine:
         while True:
             # A client that the server closed for good never comes back; a new one may.
             closed = asyncio.Event()
-            client = Client()
+            client = new_client(self._settings)
             self._client = client
             try:
                 await self._connect(client, closed)
@@ -83,14 +99,14 @@ class NatsLine:
                 self._connected()
                 await closed.wait()
             except (nats.errors.Error, OSError) as error:
-                log.warning("nats.refused", error=str(error) or type(error).__name__)
+                self._note(error)
             finally:
                 await _close(client)
             await asyncio.sleep(_RETRY_SECONDS)
 
-    async def _connect(self, client: Client, closed: asyncio.Event) -> None:
+    async def _connect(self, client: NatsClient, closed: asyncio.Event) -> None:
         async def on_error(error: Exception) -> None:
-            log.debug("nats.error", error=str(error) or type(error).__name__)
+            self._note(error)
 
         async def on_disconnected() -> None:
             if not self._stopping:
@@ -103,9 +119,9 @@ class NatsLine:
             closed.set()
 
         await client.connect(
-            self._servers,
+            servers_of(self._settings),
+            **self._access,
             name=self._name,
-            user_credentials=self._credentials,
             max_reconnect_attempts=-1,
             reconnect_time_wait=1,
             connect_timeout=2,
@@ -119,15 +135,27 @@ class NatsLine:
             closed_cb=on_closed,
         )
 
+    def _note(self, error: Exception) -> None:
+        words = words_of(error, self._settings)
+        if words != self._trouble:
+            log.warning("nats.trouble", error=words)
+        self._trouble = words
+
     def _connected(self) -> None:
         log.info("nats.connected")
+        self._trouble = ""
         if self._on_connected is not None:
             self._on_connected()
 
 
 def _callback(heard: Heard) -> Callable[[Msg], Awaitable[None]]:
     async def call(message: Msg) -> None:
-        outcome = heard(message.data)
+        try:
+            outcome = heard(message.data)
+        except ValueError:
+            # Who may ring may ring nonsense. It says nothing, and whoever heard it polls as well.
+            log.warning("nats.odd_ping", subject=message.subject)
+            return
         if outcome is not None:
             await outcome
 

@@ -1,8 +1,8 @@
 """The composition root: every process is built here, from settings and nothing else."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from collections.abc import AsyncGenerator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, TypeAlias
 
 import msgspec
@@ -13,26 +13,34 @@ from psycopg.rows import TupleRow
 from command_side.app import ROUTES as COMMAND_ROUTES
 from command_side.app import command_side
 from command_side.openapi import DESCRIPTION as COMMANDS
-from events import jetstream
+from events import jetstream, schemas
+from events.asyncapi import describe_events
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import PostgresLog
 from events.relay import Relay
+from events.rendering import Renderer, payload_max
 from events.token import Tokens
 from projections.runner import ProjectorRunner
-from query_side.app import query_side
+from query_side.app import ROUTES as QUERY_ROUTES
+from query_side.app import QuerySide, query_side
+from query_side.arrivals import Arrivals
 from query_side.openapi import DESCRIPTION as QUERIES
-from query_side.routes import ROUTES as QUERY_ROUTES
 from runtime.api_keys import Principal, lookup
 from runtime.key_ping import key_change_subject
-from runtime.lifecycle import Connecting, registered, stop_signals
+from runtime.lifecycle import Connecting, registered, run_until_told, stop_signals
 from runtime.nats import Heard, NatsLine
 from runtime.postgres import Pool, Role, ask, connect, make_pool
+from runtime.readable import readable_json
 from runtime.readiness import readiness, writes_check
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
+from runtime.web.fixed import A_DAY, FixedDocument
 from runtime.web.frame import Frame, Part, document_of
+from runtime.web.openapi.published import describe_published
+from runtime.web.published import ROUTES as PUBLISHED_ROUTES
+from runtime.web.published import Published
 from runtime.web.rate_limit import RateLimit
 from runtime.web.server import serve
 
@@ -45,13 +53,15 @@ Side: TypeAlias = Literal["command", "query", "both"]
 async def run_api(settings: Settings, side: Side, announce: Callable[[str], None]) -> None:
     """Serve HTTP until SIGTERM or SIGINT; then finish what is under way."""
     with stop_signals() as stop:
-        async with api_app(settings, side) as app:
+        async with api_app(settings, side, stop) as app:
             await serve(app, settings.host, settings.port, announce=announce, stop=stop)
 
 
 @asynccontextmanager
-async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Litestar]:
-    """The app of an API process with everything it needs, until the block ends."""
+async def api_app(
+    settings: Settings, side: Side = "both", stop: asyncio.Event | None = None
+) -> AsyncGenerator[Litestar]:
+    """The app of an API process until the block ends; from `stop` on nobody waits for events."""
     master_keys = read_master_keys(settings)
     keyring, sealer = Keyring(master_keys), Sealer(master_keys)
     tokens = Tokens(sealer, settings.log_id)
@@ -60,14 +70,12 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
             make_pool(settings, Role.API, "customers api", size=settings.pool_size)
         )
         authentication = Authentication(lambda key_hash: _find_key(pool, key_hash))
-
-        def forget_keys(_: bytes) -> None:
-            authentication.invalidate()
-
-        hears: dict[str, Heard] = {key_change_subject(settings.log_id): forget_keys}
+        keys_ping = key_change_subject(settings.log_id)
+        hears: dict[str, Heard] = {keys_ping: lambda _: authentication.invalidate()}
         line = NatsLine(settings, "customers api", hears=hears)
-        parts: list[Part] = []
+        parts = [_published(settings.public_url)]
         checks = readiness(pool, line)
+        arrivals: Arrivals | None = None
         if side != "command":
             queries = await stack.enter_async_context(
                 query_side(
@@ -75,19 +83,21 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
                     settings.log_id,
                     tokens,
                     sealer,
+                    renderer=_renderer(settings, keyring),
+                    authentication=authentication,
                     wait_seconds=settings.read_wait,
                     can_hear_pings=lambda: line.connected,
+                    stop=stop or asyncio.Event(),
                 )
             )
             parts.append(queries.part())
-
-            def projected(position: bytes) -> None:
-                queries.freshness.projected(Position(int(position)))
-
-            hears[jetstream.projected_ping(settings.log_id)] = projected
+            arrivals = queries.arrivals
+            hears |= _pings_of_reads(queries, settings.log_id)
         if side != "query":
 
             async def ping_appended(position: Position) -> None:
+                if arrivals is not None:
+                    arrivals.ring()
                 await line.ping(jetstream.appended_ping(settings.log_id), b"%d" % position)
 
             commands = await stack.enter_async_context(
@@ -98,6 +108,7 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
                     on_appended=ping_appended,
                     wait_seconds=settings.write_wait,
                     receipt_days=settings.receipt_days,
+                    payload_max=payload_max(settings.nats_max_payload, settings.public_url),
                 )
             )
             parts.append(commands.part())
@@ -107,6 +118,18 @@ async def api_app(settings: Settings, side: Side = "both") -> AsyncGenerator[Lit
         limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
         frame = Frame(authentication, checks, parts, limit)
         yield Litestar(plugins=[frame], openapi_config=None)
+
+
+def _pings_of_reads(queries: QuerySide, log_id: int) -> dict[str, Heard]:
+    """What the query side does when other processes ring."""
+
+    def projected(position: bytes) -> None:
+        queries.freshness.projected(Position(int(position)))
+
+    return {
+        jetstream.projected_ping(log_id): projected,
+        jetstream.appended_ping(log_id): lambda _: queries.arrivals.ring(),
+    }
 
 
 @asynccontextmanager
@@ -124,8 +147,36 @@ def api_document() -> bytes:
     parts = [
         Part(routes=COMMAND_ROUTES, description=COMMANDS),
         Part(routes=QUERY_ROUTES, description=QUERIES),
+        _published(Settings().public_url),
     ]
-    return msgspec.json.format(msgspec.json.encode(document_of(parts)), indent=2) + b"\n"
+    return readable_json(document_of(parts))
+
+
+def events_document(public_url: str) -> bytes:
+    """The AsyncAPI document of a service that is reached there, as readable JSON."""
+    return readable_json(describe_events(public_url))
+
+
+def _published(public_url: str) -> Part:
+    """What every API process says of the events, whichever side it serves."""
+    kept = {"media_type": schemas.CONTENT_TYPE, "cache_control": A_DAY}
+    published = Published(
+        asyncapi=FixedDocument(msgspec.json.encode(describe_events(public_url))),
+        schemas=FixedDocument(schemas.served_index(public_url)),
+        schema={
+            name: FixedDocument(body, **kept)
+            for name, body in schemas.served_schemas(public_url).items()
+        },
+    )
+    return Part(
+        routes=PUBLISHED_ROUTES,
+        dependencies={"published": published},
+        description=describe_published(schemas.PUBLISHED, schemas.CONTENT_TYPE),
+    )
+
+
+def _renderer(settings: Settings, keyring: Keyring) -> Renderer:
+    return Renderer(keyring=keyring, log_id=settings.log_id, public_url=settings.public_url)
 
 
 async def run_relay(settings: Settings) -> None:
@@ -139,10 +190,9 @@ async def run_relay(settings: Settings) -> None:
     relay = Relay(
         lambda: connect(settings, Role.RELAY, "customers relay"),
         line.client,
-        Keyring(read_master_keys(settings)),
-        log_id=settings.log_id,
+        _renderer(settings, Keyring(read_master_keys(settings))),
         replicas=settings.stream_replicas,
-        public_url=settings.public_url,
+        message_max=settings.nats_max_payload,
     )
 
     def state() -> dict[str, object]:
@@ -150,7 +200,7 @@ async def run_relay(settings: Settings) -> None:
 
     beats = registered(_connections(settings, Role.RELAY, "customers relay beat"), "relay", state)
     async with line.kept_up(), beats:
-        await _run_until_told(relay.run())
+        await run_until_told(relay.run())
 
 
 async def run_projector(settings: Settings) -> None:
@@ -178,7 +228,7 @@ async def run_projector(settings: Settings) -> None:
 
     connecting = _connections(settings, Role.PROJECTOR, "customers projector beat")
     async with line.kept_up(), registered(connecting, "projector", state):
-        await _run_until_told(runner.run())
+        await run_until_told(runner.run())
 
 
 def _connections(settings: Settings, role: Role, name: str) -> Connecting:
@@ -188,21 +238,6 @@ def _connections(settings: Settings, role: Role, name: str) -> Connecting:
             yield connection
 
     return lend
-
-
-async def _run_until_told(work: Coroutine[object, object, None]) -> None:
-    """Run until SIGTERM or SIGINT; an error of the work ends the process."""
-    with stop_signals() as stop:
-        working = asyncio.create_task(work)
-        stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
-        while not working.done():
-            # Again and again: a library below may swallow one that comes at a bad moment.
-            working.cancel()
-            await asyncio.wait({working}, timeout=0.5)
-        with suppress(asyncio.CancelledError):
-            await working
 
 
 async def _find_key(pool: Pool, key_hash: bytes) -> Principal | None:

@@ -24,12 +24,37 @@ class Settings(Struct, frozen=True, kw_only=True):
     ] = ""
     nats_url: Annotated[
         str,
-        Meta(description="NATS with JetStream 2.12 or newer. Several servers: comma-separated."),
+        Meta(
+            description="NATS with JetStream 2.12 or newer; `tls://` insists on TLS. Several "
+            "servers: comma-separated."
+        ),
     ] = ""
     nats_credentials: Annotated[
         str,
         Meta(description="Path of a NATS .creds file; a user and password may stand in the URL."),
     ] = ""
+    nats_ca: Annotated[
+        str,
+        Meta(
+            description="PEM file of the authority that signed NATS' certificate; insists on TLS. "
+            "Empty: those the system trusts."
+        ),
+    ] = ""
+    nats_cert: Annotated[
+        str, Meta(description="PEM file of a client certificate, if NATS demands one.")
+    ] = ""
+    nats_key: Annotated[
+        str, Meta(description="PEM file of the private key of CUSTOMERS_NATS_CERT.")
+    ] = ""
+    nats_max_payload: Annotated[
+        int,
+        Meta(
+            ge=8192,
+            le=64 * 1024 * 1024,
+            description="Bytes that NATS takes in one message: its `max_payload`. A write whose "
+            "event would be larger is refused.",
+        ),
+    ] = 1024 * 1024
     master_keys: Annotated[
         str,
         Meta(
@@ -72,6 +97,13 @@ class Settings(Struct, frozen=True, kw_only=True):
     receipt_days: Annotated[
         int, Meta(ge=1, le=36_500, description="Days an Idempotency-Key is remembered.")
     ] = 2
+    webhook_secret: Annotated[
+        str,
+        Meta(
+            description="Signs what `customers listen` sends: `whsec_` and base64. Empty: one that "
+            "is derived from the master keys."
+        ),
+    ] = ""
     stream_replicas: Annotated[
         Literal[1, 3, 5], Meta(description="Copies of the JetStream stream; 3 needs three servers.")
     ] = 1

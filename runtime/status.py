@@ -85,6 +85,7 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
         processes=alive,
         problems=[
             *_faults(facts),
+            *_narrowness(settings, facts.nats),
             *_absences(positions is not None, alive),
             *_troubles(alive),
             *_lags(facts, head),
@@ -120,6 +121,14 @@ def _faults(facts: Facts) -> Iterator[str]:
         yield "NATS runs without JetStream, so nothing can be published."
 
 
+def _narrowness(settings: Settings, broker: NatsFacts | Unknown) -> Iterator[str]:
+    if isinstance(broker, NatsFacts) and broker.max_payload < settings.nats_max_payload:
+        yield (
+            f"NATS takes messages of {broker.max_payload} bytes, and CUSTOMERS_NATS_MAX_PAYLOAD "
+            f"says {settings.nats_max_payload}: a larger event would stop publishing."
+        )
+
+
 def _absences(are_known: bool, alive: Sequence[Process]) -> Iterator[str]:
     kinds = {process.kind for process in alive}
     for kind in _KINDS if are_known else ():
@@ -132,7 +141,8 @@ def _troubles(alive: Sequence[Process]) -> Iterator[str]:
     for process in alive:
         condition, words = process.state.get("condition"), process.state.get("words")
         if condition in TROUBLED:
-            yield f"The {process.kind} (process {process.pid}): {condition}, {words}."
+            said = str(words).removesuffix(".")
+            yield f"The {process.kind} (process {process.pid}): {condition}, {said}."
 
 
 def _lags(facts: Facts, head: int) -> Iterator[str]:

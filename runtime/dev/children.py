@@ -13,10 +13,7 @@ import time
 from collections.abc import Mapping
 from functools import partial
 
-import msgspec
-from msgspec import Struct
-
-from runtime.dev.supervisor import Ended, Said, Service, Supervisor
+from runtime.dev.supervisor import Ended, Service, Supervisor
 from runtime.embedded import children
 from runtime.failure import Failure
 
@@ -26,12 +23,19 @@ _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.02
 
 
-class _Announced(Struct, frozen=True):
-    port: int
+def url_of(host: str, port: int) -> str:
+    """Where this machine reaches a server that listens there."""
+    reachable = _reachable(host)
+    return f"http://[{reachable}]:{port}" if ":" in reachable else f"http://{reachable}:{port}"
+
+
+def _reachable(host: str) -> str:
+    is_any = host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
+    return "127.0.0.1" if is_any else host
 
 
 class OwnProcesses:
-    """The three, under a supervisor; port 0 becomes whatever free one the API took."""
+    """The three, under a supervisor."""
 
     def __init__(
         self, host: str, port: int, environment: Mapping[str, str], supervisor: Supervisor
@@ -42,16 +46,6 @@ class OwnProcesses:
         self._supervisor = supervisor
         self._is_released = False
         self._waiting: list[subprocess.Popen[bytes]] = []
-
-    @property
-    def url(self) -> str:
-        """The root of the API, as this machine reaches it."""
-        return f"http://{self._reachable_host}:{self._port}"
-
-    @property
-    def _reachable_host(self) -> str:
-        is_any = self._host in ("", "0.0.0.0", "::")  # noqa: S104 - compared, not bound
-        return "127.0.0.1" if is_any else self._host
 
     def start(self) -> None:
         """Start loading them; they touch no server before `release`."""
@@ -83,8 +77,6 @@ class OwnProcesses:
                     "its last lines say why.",
                     "customers doctor",
                 )
-            if isinstance(event, Said) and event.name == "api" and not self._port:
-                self._port = _announced_port(event.line)
             status, answer = self._health()
             if status == 200:
                 return
@@ -111,9 +103,7 @@ class OwnProcesses:
         return process
 
     def _health(self) -> tuple[int, str]:
-        if not self._port:
-            return 0, "it has not said its port"
-        connection = http.client.HTTPConnection(self._reachable_host, self._port, timeout=5)
+        connection = http.client.HTTPConnection(_reachable(self._host), self._port, timeout=5)
         try:
             connection.request("GET", "/health/ready")
             answer = connection.getresponse()
@@ -133,10 +123,3 @@ def _say_go(process: subprocess.Popen[bytes]) -> None:
     except (BrokenPipeError, ValueError):
         # It ended already, and its pipe may be closed; the supervisor tells.
         return
-
-
-def _announced_port(line: str) -> int:
-    try:
-        return msgspec.json.decode(line, type=_Announced).port
-    except msgspec.DecodeError:
-        return 0

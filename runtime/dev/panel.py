@@ -59,6 +59,7 @@ def show_panel(ready: Ready, *, folder: str, exports: dict[str, str]) -> None:
     for name, value in (
         ("API", f"{ready.url}{API_PATH}"),
         ("Docs", f"{ready.url}/docs"),
+        ("Events", f"{ready.url}/docs/events"),
         ("Health", f"{ready.url}/health/ready"),
         ("API key", ready.api_key),
         ("Test key", f"{ready.test_api_key}  (sandbox data)"),

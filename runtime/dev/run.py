@@ -6,6 +6,7 @@ interpreters of api, relay and projector load; then those three go. Ending: the 
 
 import os
 import signal
+from contextlib import ExitStack
 from pathlib import Path
 
 import structlog
@@ -13,14 +14,14 @@ from msgspec import Struct
 from msgspec.structs import replace
 from rich.console import Console
 
-from runtime.dev.children import NAMES, OwnProcesses
+from runtime.dev.children import NAMES, OwnProcesses, url_of
 from runtime.dev.folder import DEFAULT_FOLDER, DevFolder, open_folder
 from runtime.dev.panel import Ready, make_log_writer, show_json, show_panel
 from runtime.dev.seed import seed_customers
 from runtime.dev.supervisor import Service, Supervisor
 from runtime.discovery import Running
 from runtime.embedded import EmbeddedNats, EmbeddedPostgres
-from runtime.embedded.ports import is_free
+from runtime.embedded.ports import reserved_port
 from runtime.failure import Failure
 from runtime.logs import is_text
 from runtime.settings import Settings, read_master_keys
@@ -41,15 +42,26 @@ class DevOptions(Struct, frozen=True, kw_only=True):
 
 def run_dev(settings: Settings, options: DevOptions) -> None:
     """Run everything until somebody asks to stop; raises Failure when it cannot start."""
-    if options.port and not is_free(settings.host, options.port):
-        raise Failure(
-            f"Port {options.port} of {settings.host} is taken by another program.",
-            "customers dev --port 0, which takes a free one",
-        )
-    if settings.master_keys:
-        read_master_keys(settings)
-    with open_folder(options.folder) as folder:
-        Development(settings, options, folder).run()
+    with ExitStack() as stack:
+        try:
+            port = stack.enter_context(reserved_port(settings.host, options.port))
+        except OSError as error:
+            raise Failure(
+                f"Port {options.port} of {settings.host} is taken by another program.",
+                "customers dev --port 0, which takes a free one",
+            ) from error
+        if settings.master_keys:
+            read_master_keys(settings)
+        folder = stack.enter_context(open_folder(options.folder))
+        Development(_reached_at(settings, port), options, folder).run()
+
+
+def _reached_at(settings: Settings, port: int) -> Settings:
+    """The settings with the API's own address, unless a person said another."""
+    variable = "CUSTOMERS_PUBLIC_URL"
+    is_said = os.environ.get(variable) or os.environ.get(f"{variable}_FILE")
+    public_url = settings.public_url if is_said else url_of(settings.host, port)
+    return replace(settings, port=port, public_url=public_url)
 
 
 class Development:
@@ -95,14 +107,14 @@ class Development:
             self._folder.end_leftovers()
             settings = self._start_servers()
             own = OwnProcesses(
-                settings.host, self._options.port, self._environment(settings), self._supervisor
+                settings.host, settings.port, self._environment(settings), self._supervisor
             )
             own.start()
             self._check_foreign_nats(settings)
             self._prepare_database(settings)
             own.release()
             own.wait_ready()
-            self._announce(settings, own.url)
+            self._announce(settings)
             self._supervisor.keep_running()
         except KeyboardInterrupt:
             log.info("dev.interrupted")
@@ -138,6 +150,7 @@ class Development:
         environment = {
             "CUSTOMERS_DATABASE_URL": settings.database_url,
             "CUSTOMERS_NATS_URL": settings.nats_url,
+            "CUSTOMERS_PUBLIC_URL": settings.public_url,
             "CUSTOMERS_LOG_FORMAT": "text" if is_text(settings) else "json",
         }
         if not settings.master_keys:
@@ -166,7 +179,8 @@ class Development:
         ensure_keys(settings, self._folder.secrets)
         self._folder.save_secrets()
 
-    def _announce(self, settings: Settings, url: str) -> None:
+    def _announce(self, settings: Settings) -> None:
+        url = url_of(settings.host, settings.port)
         secrets, folder = self._folder.secrets, self._folder
         if self._options.seed:
             seed_customers(url, secrets.api_key, self._options.seed, self._console)
@@ -174,6 +188,7 @@ class Development:
         self._running = Running(
             dev_pid=os.getpid(),
             url=url,
+            public_url=settings.public_url,
             database_url=settings.database_url,
             nats_url=settings.nats_url,
             master_keys_file=keys_file,
@@ -201,6 +216,7 @@ class Development:
         exports = {
             "CUSTOMERS_DATABASE_URL": running.database_url,
             "CUSTOMERS_NATS_URL": running.nats_url,
+            "CUSTOMERS_PUBLIC_URL": running.public_url,
             "CUSTOMERS_MASTER_KEYS_FILE": running.master_keys_file,
         }
         return {name: value for name, value in exports.items() if value}

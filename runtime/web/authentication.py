@@ -53,6 +53,11 @@ class Authentication:
         # One client that hangs up must not take the answer away from the others.
         return await asyncio.shield(asking)
 
+    async def check_again(self, scope: Scope) -> None:
+        """Raise 401 or 403 when the key of a request under way may not be used any more."""
+        await _identify(self, scope)
+        _check_scope(scope)
+
     def invalidate(self) -> None:
         """Forget everything: keys changed. What is being looked up now is not remembered either."""
         self._known.clear()
@@ -103,12 +108,7 @@ def require_key(authentication: Authentication) -> Callable[[ASGIApp], ASGIApp]:
     def wrap(app: ASGIApp) -> ASGIApp:
         async def check(scope: Scope, receive: Receive, send: Send) -> None:
             if not is_open(scope):
-                # Set first, so that tell_rate does not look the key up again.
-                scope["auth"] = None
-                principal = await authentication.find(header(scope, b"x-api-key"))
-                if principal is None:
-                    raise invalid_key()
-                scope["auth"] = principal
+                await _identify(authentication, scope)
             await app(scope, receive, send)
 
         return check
@@ -121,9 +121,7 @@ def require_scope(app: ASGIApp) -> ASGIApp:
 
     async def check(scope: Scope, receive: Receive, send: Send) -> None:
         if not is_open(scope):
-            wanted = str(scope["route_handler"].opt["scope"])
-            if not principal_of(scope).may(wanted):
-                raise missing_scope(wanted)
+            _check_scope(scope)
         await app(scope, receive, send)
 
     return check
@@ -132,3 +130,18 @@ def require_scope(app: ASGIApp) -> ASGIApp:
 def is_open(scope: Scope) -> bool:
     """Whether the route is for everybody."""
     return bool(scope["route_handler"].opt.get("public"))
+
+
+async def _identify(authentication: Authentication, scope: Scope) -> None:
+    # Set first, so that tell_rate does not look the key up again.
+    scope["auth"] = None
+    principal = await authentication.find(header(scope, b"x-api-key"))
+    if principal is None:
+        raise invalid_key()
+    scope["auth"] = principal
+
+
+def _check_scope(scope: Scope) -> None:
+    wanted = str(scope["route_handler"].opt["scope"])
+    if not principal_of(scope).may(wanted):
+        raise missing_scope(wanted)

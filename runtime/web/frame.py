@@ -12,7 +12,7 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct, field
 
 from runtime.web.authentication import Authentication, require_key, require_scope
-from runtime.web.docs import docs, docs_asset
+from runtime.web.docs import docs, docs_asset, docs_events
 from runtime.web.headers import request_id
 from runtime.web.health import Check, health_routes
 from runtime.web.json_body import BULK_LIMIT
@@ -83,7 +83,7 @@ class Frame(InitPlugin):
 
 def all_routes(parts: Sequence[Part], checks: Sequence[Check] = ()) -> list[HTTPRouteHandler]:
     """Those of the parts and those that every app has, the one for their document included."""
-    service = (*health_routes(checks), problem_page, docs, docs_asset)
+    service = (*health_routes(checks), problem_page, docs, docs_events, docs_asset)
     routes = [*service, *(route for part in parts for route in part.routes)]
     return with_document(routes, _descriptions(parts))
 

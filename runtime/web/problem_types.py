@@ -79,9 +79,11 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "lost_history": ProblemType(
         410,
         "Lost history",
-        "The consistency token is about a write that the service no longer knows: its database "
-        "was restored to an earlier point.",
-        "Throw the token away, read without it, and repeat the writes that are missing.",
+        "The consistency token, or the cursor of the event feed, is about something that the "
+        "service no longer knows: its database was restored to an earlier point.",
+        "A token: throw it away, read without it, and repeat the writes that are missing. A "
+        "cursor: what you made of the events may be about some that never happened. Begin anew "
+        "without a cursor, or with an older one and what you had made of the events up to there.",
     ),
     "version_mismatch": ProblemType(
         412,
@@ -94,6 +96,13 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "Body too long",
         "The body has more bytes than this call takes.",
         "Send less, or in several calls.",
+    ),
+    "event_too_large": ProblemType(
+        413,
+        "Event too large",
+        "What would be written, with the values from before, makes a larger event than the "
+        "service can publish. Nothing was changed.",
+        "Make tags or custom_fields smaller, or change them in several writes.",
     ),
     "unsupported_media_type": ProblemType(
         415,

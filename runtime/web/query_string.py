@@ -60,18 +60,19 @@ class ParameterReader:
         self._asked: set[str] = set()
         self.errors = tell_first(unusable, _unusable, _more_unusable)
 
-    def number(self, name: str, default: int, most: int) -> int:
-        """A whole number from 1 to `most`."""
+    def number(self, name: str, default: int, most: int, *, least: int = 1) -> int:
+        """A whole number from `least` to `most`."""
         text = self.one(name)
         if text is None:
             return default
         if _WHOLE_NUMBER.fullmatch(text) is None:
-            self.refuse(name, f"{name} must be a whole number from 1 to {most}.", "not_a_number")
+            message = f"{name} must be a whole number from {least} to {most}."
+            self.refuse(name, message, "not_a_number")
             return default
         # Python itself refuses to read numbers of thousands of digits.
-        number = int(text) if len(text) <= len(str(most)) + 10 else 0
-        if not 1 <= number <= most:
-            self.refuse(name, f"{name} must be from 1 to {most}.", "out_of_range")
+        number = int(text) if len(text) <= len(str(most)) + 10 else -1
+        if not least <= number <= most:
+            self.refuse(name, f"{name} must be from {least} to {most}.", "out_of_range")
             return default
         return number
 

@@ -18,6 +18,7 @@ from psycopg.conninfo import conninfo_to_dict
 from events.relay import RelayCondition
 from projections.runner import Condition
 from runtime.cli import customers
+from runtime.lifecycle import TROUBLED
 from runtime.settings import PREFIX, Settings, read_master_keys, read_settings
 from tests.support.servers import NATS_IMAGE, POSTGRES_IMAGE
 
@@ -285,5 +286,6 @@ def test_the_image_needs_no_particular_builder(dockerfile: str) -> None:
 
 def test_the_heartbeat_check_knows_the_conditions_that_are_trouble() -> None:
     trouble = set(runpy.run_path(str(ROOT / "deploy/heartbeat.py"))["_IN_TROUBLE"])
+    assert trouble == set(TROUBLED)
     assert trouble <= set(get_args(RelayCondition))
-    assert trouble <= set(get_args(Condition))
+    assert trouble - set(get_args(Condition)) == {"damaged"}

@@ -1,4 +1,4 @@
-"""The page at /docs shows the document, and everything it loads is served here."""
+"""The pages at /docs and /docs/events show the documents, and load nothing from elsewhere."""
 
 import re
 
@@ -10,19 +10,45 @@ from runtime.web.docs import ASSETS
 from tests.support.api import running_api
 
 METHODS = ["GET", "HEAD"]
+PAGES = {
+    "/docs": {
+        *("/openapi.json", "/docs/events", "/docs/swagger-ui.css", "/docs/docs.css"),
+        *("/docs/swagger-ui-bundle.js", "/docs/docs.js"),
+    },
+    "/docs/events": {
+        *("/asyncapi.json", "/docs", "/schemas", "/docs/docs.css", "/docs/asyncapi-viewer.js"),
+    },
+}
 
 
-async def test_every_address_in_the_page_is_served_here(settings: Settings) -> None:
+@pytest.mark.parametrize("path", PAGES)
+async def test_every_address_in_a_page_is_served_here(settings: Settings, path: str) -> None:
     async with running_api(settings) as api:
-        page = await api.get("/docs")
+        page = await api.get(path)
         addresses = re.findall(r'(?:src|href)="([^"]+)"', page.text)
         answers = {address: await api.get(address) for address in addresses if address != "data:,"}
 
     assert page.status_code == 200
     assert page.headers["content-type"] == "text/html; charset=utf-8"
-    assert {f"/docs/{name}" for name in ASSETS} | {"/openapi.json"} == set(answers)
+    assert set(answers) == PAGES[path]
     assert {answer.status_code for answer in answers.values()} == {200}
-    assert not re.search(r"https?://|//\w|@import|url\(", page.text)
+    assert not re.search(r"https?://|//\w|@import|url\(|style=|<style|<script>", page.text)
+
+
+def test_no_file_is_served_that_no_page_loads() -> None:
+    assert {f"/docs/{name}" for name in ASSETS} < set.union(*PAGES.values())
+
+
+async def test_the_viewer_of_events_needs_no_more_than_the_browser_allows_it(
+    settings: Settings,
+) -> None:
+    async with running_api(settings) as api:
+        page = (await api.get("/docs/events")).text
+        viewer = (await api.get("/docs/asyncapi-viewer.js")).text
+
+    assert not re.search(r"\beval\(|\bFunction\(|\bimport\(|XMLHttpRequest|WebSocket", viewer)
+    assert re.search(r'<asyncapi-viewer [^>]*src="/asyncapi.json"', page)
+    assert '"asyncapi-viewer"' in viewer.replace("`", '"')
 
 
 async def test_our_script_asks_for_the_document_only(settings: Settings) -> None:
@@ -43,7 +69,7 @@ async def test_the_style_of_the_package_loads_nothing(settings: Settings) -> Non
     assert {found[:5] for found in re.findall(r"url\(['\"]?([^)]+)", style)} <= {"data:"}
 
 
-@pytest.mark.parametrize("name", ["", *(f"/{name}" for name in ASSETS)])
+@pytest.mark.parametrize("name", ["", "/events", *(f"/{name}" for name in ASSETS)])
 async def test_the_browser_is_told_to_refuse_whatever_comes_from_elsewhere(
     settings: Settings, name: str
 ) -> None:
@@ -61,7 +87,9 @@ async def test_the_browser_is_told_to_refuse_whatever_comes_from_elsewhere(
     assert answers[1].content == b""
 
 
-@pytest.mark.parametrize("name", ["other.js", "..%2Fdocs.py", "docs.html", "swagger-ui.js.map"])
+@pytest.mark.parametrize(
+    "name", ["other.js", "..%2Fdocs.py", "docs.html", "docs_events.html", "swagger-ui.js.map"]
+)
 async def test_nothing_else_of_ours_or_of_the_package_is_served(
     settings: Settings, name: str
 ) -> None:

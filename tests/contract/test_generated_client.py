@@ -180,6 +180,36 @@ def test_many_customers_in_bulk_then_page_by_page(api: Generated) -> None:
     assert api("head_list_customers", search="row3").status_code == 200
 
 
+def test_every_event_in_order_then_the_place_to_go_on_in_jetstream(api: Generated) -> None:
+    external_id = "events-1"
+    changes = api.models.CustomerChanges
+    for name in ("Ann", "Bea"):
+        body = changes(email="events@example.com", first_name=name)
+        api("put_external_customer", external_id, body=body)
+    asked = {"limit": 2}
+    page = api("list_events", **asked)
+    events = list(page.parsed.data)
+    while page.parsed.meta.has_more:
+        page = api("list_events", **asked, after=page.parsed.meta.next_cursor)
+        events += page.parsed.data
+    assert [int(event.sequence) for event in events] == list(range(1, len(events) + 1))
+    names = [event.data.additional_properties["customer"]["first_name"] for event in events[-2:]]
+    assert names == ["Ann", "Bea"]
+    assert events[-1].streamversion == 2
+
+    cursor = page.parsed.meta.next_cursor
+    end = api("list_events", after=cursor, wait=1, hand_over=True).parsed
+    assert (end.data, end.meta.next_cursor) == ([], cursor)
+    assert end.meta.hand_over.subject == f"customers.1.1.{events[-1].workspace}.>"
+    assert end.meta.hand_over.start_sequence > len(events)
+    assert api("head_list_events", limit=1).status_code == 200
+
+    # A call that ends with its answer cannot read a stream: only how it begins is driven here.
+    refused = api("stream_events", last_event_id="nothing")
+    assert [error.field for error in refused.parsed.errors] == ["Last-Event-ID"]
+    assert api("head_stream_events", after="now").headers["X-Accel-Buffering"] == "no"
+
+
 def test_every_failure_is_parsed(api: Generated, service: Dev) -> None:
     bad = api.models.NewCustomer.from_dict({"email": "nothing", "phone": "1"})
     refused = api("create_customer", body=bad)
@@ -220,3 +250,17 @@ def test_the_service_tells_about_itself(api: Generated) -> None:
     assert api("head_docs").status_code == 200
     assert api("head_docs_asset", "docs.css").status_code == 200
     assert api("head_problem_page", "nothing").status_code == 404
+
+
+def test_the_service_tells_about_its_events(api: Generated) -> None:
+    listed = api("schemas").parsed.schemas
+    assert ("CustomerCreated", 1) in {(entry.type_, entry.version) for entry in listed}
+    for entry in listed:
+        assert api("schema", entry.type_, str(entry.version)).parsed.id == entry.url
+    assert api("asyncapi").parsed.asyncapi == "3.0.0"
+    assert "<html" in api("docs_events").parsed
+    assert api("schema", "CustomerCreated", "0").parsed.title == "Not found"
+    assert api("head_schemas").status_code == 200
+    assert api("head_schema", "CustomerErased", "1").status_code == 200
+    assert api("head_asyncapi").status_code == 200
+    assert api("head_docs_events").status_code == 200

@@ -15,9 +15,11 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from events.envelope import Position
+from events.feed import FeedPlace
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.token import Tokens
+from query_side.feed_cursors import FeedCursors
 from runtime.postgres import connect_as_owner
 from runtime.processes import api_document
 from runtime.sealing import Sealer
@@ -26,6 +28,7 @@ from runtime.web.json_body import BULK_LIMIT, OBJECT_LIMIT
 from runtime.web.openapi.kit import EXAMPLE_REQUEST_ID
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key
 from tests.support.builders import ACME
+from tests.support.feed import EVENTS, STREAM
 from tests.support.signals import until
 from tests.support.writing import NOBODY, create, erase
 
@@ -116,6 +119,21 @@ async def asked_too_often(at: Failing) -> Answers:
 async def a_long_body(at: Failing) -> Answers:
     long = {"email": "a" * OBJECT_LIMIT}
     return [(await at.api.post(CUSTOMERS, json=long), CUSTOMERS)]
+
+
+@makes("event_too_large")
+async def a_customer_that_no_event_can_hold(at: Failing) -> Answers:
+    big = ALICE | {"custom_fields": {"text": "a" * 10_000}}
+    async with running_api(replace(at.settings, nats_max_payload=8192)) as api:
+        with_key(api, make_key(at.settings))
+        one = f"{CUSTOMERS}/{await create(api)}"
+        external = f"{CUSTOMERS}/external/cust-001"
+        return [
+            (await api.post(CUSTOMERS, json=big), CUSTOMERS),
+            (await api.put(one, json=big), ONE),
+            (await api.patch(one, json=big), ONE),
+            (await api.put(external, json=big), EXTERNAL),
+        ]
 
 
 @makes("bulk_too_long")
@@ -248,6 +266,24 @@ async def a_token_of_another_history(at: Failing) -> Answers:
     ]
 
 
+@makes("events_out_of_range")
+async def more_events_than_a_page_has(at: Failing) -> Answers:
+    return [(await at.api.get(f"{EVENTS}?limit=501&wait=31"), EVENTS)]
+
+
+@makes("no_feed_cursor")
+async def after_nothing(at: Failing) -> Answers:
+    return [(await at.api.get(f"{path}?after=nothing"), path) for path in (EVENTS, STREAM)]
+
+
+@makes("lost_place")
+async def a_cursor_of_another_history(at: Failing) -> Answers:
+    await create(at.api)
+    place = FeedPlace(sequence=1, chain=b"elsewise")
+    lost = FeedCursors(at.settings.log_id).write(ACME, place)
+    return [(await at.api.get(f"{path}?after={lost}"), path) for path in (EVENTS, STREAM)]
+
+
 @makes("unavailable")
 async def a_database_that_is_away(at: Failing) -> Answers:
     nowhere = make_conninfo(at.settings.database_url, port=1)
@@ -267,6 +303,11 @@ async def a_fault_of_ours(at: Failing) -> Answers:
 @makes("unknown_problem")
 async def a_problem_that_there_is_not(at: Failing) -> Answers:
     return [(await at.api.get("/problems/nothing"), "/problems/{code}")]
+
+
+@makes("unknown_schema")
+async def a_schema_that_there_is_not(at: Failing) -> Answers:
+    return [(await at.api.get("/schemas/Nothing/1"), "/schemas/{event_type}/{version}")]
 
 
 @makes("nothing_here")

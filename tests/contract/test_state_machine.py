@@ -64,6 +64,9 @@ class Workspace:
     space: Space = field(default_factory=Space)
     kept: dict[tuple[str, str, str], Kept] = field(default_factory=dict[Any, Any])
     token: str | None = None
+    fed: list[Json] = field(default_factory=list[Json])
+    """The events that the feed has shown so far."""
+    cursor: str = ""
 
 
 class Customers(RuleBasedStateMachine):
@@ -314,6 +317,20 @@ class Customers(RuleBasedStateMachine):
                 "has_prev": page > 1 and pages > 0,
             }
 
+    @rule(at=_spaces, limit=_pages)
+    def follow(self, at: int, limit: int) -> None:
+        workspace = self.workspaces[at]
+        followed: list[Json] = []
+        after, has_more = "", True
+        while has_more:
+            path = f"/events?limit={limit}{after}"
+            answer = self._call(workspace, "GET", path).json()
+            followed += answer["data"]
+            has_more = answer["meta"]["has_more"]
+            assert not has_more or len(answer["data"]) == limit
+            after = f"&after={answer['meta']['next_cursor']}"
+        assert followed == workspace.fed
+
     @rule(at=_spaces, query=queries, per_page=_pages, which=_which)
     def walk(self, at: int, query: Query, per_page: int, which: int) -> None:
         expected = [customer.id for customer in find(self.workspaces[at].space, query)]
@@ -401,6 +418,7 @@ class Customers(RuleBasedStateMachine):
             assert "stale" not in answer["meta"]
             self._compare_tags(workspace)
             self._compare_log(workspace)
+            self._compare_feed(workspace)
 
     def _compare_tags(self, workspace: Workspace) -> None:
         shown = self._call(workspace, "GET", "/customers/tags?per_page=100").json()["data"]
@@ -423,6 +441,25 @@ class Customers(RuleBasedStateMachine):
             (event_type, workspace.space.customers[handle].id, version, number)
             for number, (event_type, handle, version) in enumerate(workspace.space.events, 1)
         ]
+
+    def _compare_feed(self, workspace: Workspace) -> None:
+        """What the feed shows behind what it had shown is what has happened since, in order."""
+        after = f"?after={workspace.cursor}" if workspace.cursor else ""
+        answer = self._call(workspace, "GET", f"/events{after}").json()
+        workspace.fed += answer["data"]
+        workspace.cursor = answer["meta"]["next_cursor"]
+        assert answer["meta"]["has_more"] is False
+        customers = workspace.space.customers
+        shown = [
+            (event["type"], event["subject"], event["streamversion"], int(event["sequence"]))
+            for event in workspace.fed
+        ]
+        assert shown == [
+            (event_type, customers[handle].id, version, number)
+            for number, (event_type, handle, version) in enumerate(workspace.space.events, 1)
+        ]
+        newest = {event["subject"]: event["data"]["customer"] for event in workspace.fed}
+        assert newest == {customer.id: customer.fields for customer in customers}
 
 
 @pytest.fixture

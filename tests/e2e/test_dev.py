@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 from collections.abc import Generator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,9 +13,11 @@ import httpx
 import nats
 import psycopg
 import pytest
+from nats.js.errors import NotFoundError
 
 from runtime.embedded import children, running_servers
 from tests.support.dev import Dev, a_place, customers, running_dev
+from tests.support.signals import until
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -67,6 +70,39 @@ def test_a_customer_made_is_found_at_once_but_not_in_the_sandbox(shared: Shared)
     assert made.status_code == 200
     assert [customer["id"] for customer in found.json()["data"]] == [made.json()["data"]["id"]]
     assert sandbox.json()["data"] == []
+
+
+def test_an_event_says_where_its_schema_is_and_there_it_is(shared: Shared) -> None:
+    made = shared.dev.api.post("/customers", json={"email": "lee@example.com"})
+    shared.dev.api.delete(f"/customers/{made.json()['data']['id']}")
+
+    events = shared.dev.api.get("/events").json()["data"]
+
+    assert {event["type"] for event in events} >= {"CustomerCreated", "CustomerDeleted"}
+    for address in {event["dataschema"] for event in events}:
+        served = httpx.get(address)
+        assert served.status_code == 200, address
+        assert served.json()["$id"] == address
+        assert address.startswith(shared.dev.said["url"])
+
+
+async def test_events_name_the_address_that_a_person_said(place: Path) -> None:
+    said = "https://customers.example.com"
+    with running_dev(place, "--ephemeral", CUSTOMERS_PUBLIC_URL=said) as dev:
+        dev.api.post("/customers", json={"email": "kim@example.com"})
+        client = await nats.connect(dev.said["nats_url"])
+        messages = client.jetstream()
+
+        async def is_published() -> bool:
+            with suppress(NotFoundError):
+                return (await messages.stream_info("CUSTOMERS_1_1")).state.last_seq == 1
+            return False
+
+        await until(is_published)
+        message = await messages.get_msg("CUSTOMERS_1_1", 1)
+        await client.close()
+
+    assert json.loads(message.data or b"")["dataschema"] == f"{said}/schemas/CustomerCreated/1"
 
 
 async def test_its_servers_can_be_used_by_any_client(shared: Shared) -> None:
@@ -170,6 +206,31 @@ def test_the_other_commands_find_it_by_the_folder(shared: Shared) -> None:
     assert made.returncode == 0, made.stderr
     assert (listed.status_code, refused.status_code) == (200, 403)
     assert doctor.returncode == 0, doctor.stdout
+
+
+async def test_the_command_line_shows_each_event_as_jetstream_has_it(shared: Shared) -> None:
+    dev, place = shared
+    made = dev.api.post("/customers", json={"email": "lou@example.com"}).json()["data"]["id"]
+    dev.api.patch(f"/customers/{made}", json={"tags": ["vip"]})
+
+    tail = customers(place, "events", "tail", "--json", "--customer", made)
+
+    assert tail.returncode == 0, tail.stderr
+    shown = [json.loads(line) for line in tail.stdout.splitlines()]
+    assert [line["event"]["type"] for line in shown] == ["CustomerCreated", "CustomerUpdated"]
+    client = await nats.connect(dev.said["nats_url"])
+    jetstream = client.jetstream()
+
+    async def published(position: int) -> bool:
+        return (await jetstream.stream_info("CUSTOMERS_1_1")).state.last_seq >= position
+
+    for line, text in zip(shown, tail.stdout.splitlines(), strict=True):
+        position = line["position"]
+        await until(lambda position=position: published(position))
+        message = await jetstream.get_msg("CUSTOMERS_1_1", position)
+        assert message.data
+        assert text == f'{{"position":{position},"event":{message.data.decode()}}}'
+    await client.close()
 
 
 def test_it_uses_the_servers_it_is_told_to_use(place: Path) -> None:

@@ -1,5 +1,6 @@
 """What a client sees while a part of the service is away, and after it is back."""
 
+import json
 import os
 import signal
 from collections.abc import Generator
@@ -8,6 +9,7 @@ from contextlib import contextmanager
 import httpx
 import pytest
 
+from tests.support.command import Command
 from tests.support.dev import Dev, a_place, running_dev
 from tests.support.signals import until
 
@@ -124,6 +126,27 @@ async def test_without_a_database_answers_are_503_in_words_and_it_recovers(dev: 
     await until(lambda: dev.api.get("/customers", timeout=60).status_code == 200, 60)
     assert create(dev, "after") == listed(dev)[0]
     assert before in listed(dev)
+    await until(lambda: dev.status()["problems"] == [], 60)
+
+
+async def test_who_follows_the_log_goes_on_after_the_database_was_killed(dev: Dev) -> None:
+    options = ("events", "tail", "--follow", "--lines", "1", "--json")
+    async with Command(place=dev.place).running(*options) as tail:
+
+        async def shown() -> str:
+            return json.loads(await tail.line())["event"]["subject"]
+
+        before = create(dev, "followed")
+        while await shown() != before:
+            pass
+        os.kill(dev.pid_now("postgres"), signal.SIGKILL)
+        assert "Postgres is away" in await tail.word()
+        assert "Postgres is back." in await tail.word()
+        await until(lambda: dev.api.get("/customers", timeout=60).status_code == 200, 60)
+        after = create(dev, "again")
+        assert await shown() == after
+        ended = await tail.stop()
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
     await until(lambda: dev.status()["problems"] == [], 60)
 
 

@@ -46,12 +46,17 @@ EXPECTED = {
     "Catch typos": '"status_code":200 … "warnings":["lastname is no field'
     ' … "status_code":400 … "code":"unknown_field"',
     "Say who and why": '200 OK … x-request-id: ticket-99 … "request_id":"ticket-99"',
+    "Follow everything that happens": '"specversion":"1.0" … "has_more":false … "data":[] … "next_cursor"'
+    " … event: CustomerCreated\ndata: {"
+    ' … "hand_over":{"stream":"CUSTOMERS_1_1","subject":"customers.1.1.',
     "Rate limit": 'ratelimit-policy: "default";q=6000;w=60 … ratelimit: "default";r=',
     "Errors": '"pointer":"/email" … "pointer":"/phone" … "pointer":"/tags/0" … 404 Not Found'
     ' … content-type: application/problem+json … "type":"/problems/not_found"',
     "Generate a client": "",
     "Keys": "sk_live_ … acme",
-    "Following the changes": "log head",
+    "What an event looks like": '/schemas/CustomerCreated/1 … "previous"',
+    "From the shell": 'log head … updated … {"position": … "type":"CustomerUpdated" … event 1 of log 1'
+    " … whsec_ … --> … connection refused",
 }
 
 
@@ -74,12 +79,10 @@ def test_every_command_of_the_readme_works() -> None:
     assert [line.split("#")[0].strip() for line in start] == ["make run", "make test"]
     assert set(commands) == set(EXPECTED)
 
-    with a_place() as place, running_dev(place, "--ephemeral", **PATIENT) as dev:
+    with a_place() as place, running_dev(place, **PATIENT) as dev:
         environment = clean_environment() | {
             "URL": f"{dev.said['url']}{BASE_PATH}",
             "KEY": dev.said["api_key"],
-            "CUSTOMERS_DATABASE_URL": dev.said["database_url"],
-            "CUSTOMERS_NATS_URL": dev.said["nats_url"],
             "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
         }
         script = "".join(f'echo "=== {title}"\n{text}' for title, text in commands.items())

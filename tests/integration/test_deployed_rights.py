@@ -6,35 +6,31 @@ import shutil
 import socket
 import subprocess
 import sys
-import tempfile
-from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager
+from collections.abc import Generator
 from pathlib import Path
-from signal import SIGTERM
 from typing import Final
 
 import msgspec
-import nats
 import psycopg
 import pytest
-from msgspec import Struct
-from nats.aio.client import Client
 from nats.aio.msg import Msg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from events.envelope import Position
 from events.jetstream import POSITION_HEADER, appended_ping, projected_ping, stream_config
 from events.relay import RelayState
-from events.subscriber import JetStreamSource
-from runtime.embedded import EmbeddedPostgres, binaries, children, make_folder
+from events.subscriber import BEGINNING, CustomerSubscriber
+from runtime.embedded import EmbeddedPostgres, binaries
 from runtime.ids import new_id
 from runtime.key_ping import key_change_subject
+from runtime.nats import NatsLine
 from runtime.postgres import Role, connect
 from runtime.schema import migrate
 from runtime.settings import Settings
+from tests.support.certificates import Authority
+from tests.support.deployed import DEPLOY, a_deployment, connected, deployed_nats, read_secret
 from tests.support.signals import until
 
-DEPLOY: Final = Path(__file__).parents[2] / "deploy"
 ROLES: Final = {"api": Role.API, "relay": Role.RELAY, "projector": Role.PROJECTOR}
 START: Final = Position(0)
 EVENT: Final = "customers.1.1.acme.00.created"
@@ -43,11 +39,8 @@ EVENT: Final = "customers.1.1.acme.00.created"
 @pytest.fixture(scope="module")
 def place() -> Generator[Path]:
     """A folder with the secrets of one deployment."""
-    path = make_folder(Path(tempfile.mkdtemp(prefix="customers-test-")))
-    (path / "run").mkdir()
-    subprocess.run([DEPLOY / "make-secrets", path / "run/secrets"], check=True, capture_output=True)
-    yield path
-    shutil.rmtree(path, ignore_errors=True)
+    with a_deployment() as path:
+        yield path
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +56,7 @@ def deployed_urls(place: Path) -> Generator[dict[str, str]]:
             if key in ("host", "port")
         }
         urls = {
-            user: make_conninfo(_read_secret(place, f"{user}_database_url"), **local)
+            user: make_conninfo(read_secret(place, f"{user}_database_url"), **local)
             for user in ("customers", *ROLES)
         }
         with psycopg.connect(server.url, autocommit=True) as connection:
@@ -76,10 +69,6 @@ def deployed_urls(place: Path) -> Generator[dict[str, str]]:
     finally:
         server.stop()
         server.erase()
-
-
-def _read_secret(place: Path, name: str) -> str:
-    return (place / "run/secrets" / name).read_text(encoding="utf-8").strip()
 
 
 def _psql(place: Path, file: str, url: str) -> None:
@@ -166,59 +155,11 @@ def _fault(kind: str, url: str) -> str:
     return checked.stderr.strip()
 
 
-class Ports(Struct, frozen=True):
-    """Where a NATS server says that it listens."""
-
-    nats: list[str]
-
-
 @pytest.fixture(scope="module")
 def nats_port(place: Path) -> Generator[int]:
-    """The port of a NATS that runs with nats.conf, on loopback and with its store in `place`."""
-    config = place / "etc/nats/customers.conf"
-    config.parent.mkdir(parents=True)
-    text = (DEPLOY / "nats.conf").read_text(encoding="utf-8")
-    assert text.count("store_dir: /data\n") == 1
-    config.write_text(text.replace("store_dir: /data\n", f"store_dir: {place}/js\n"))
-    command = [binaries.find_nats(""), "-c", config, "-a", "127.0.0.1", "-p", "-1", "-m", "-1"]
-    command += ["--ports_file_dir", place]
-    server = children.spawn(command, env={}, death_signal=SIGTERM)
-    try:
-        children.wait_until(lambda: _read_port(place) is not None, 30.0)
-        yield _read_port(place) or 0
-    finally:
-        children.stop(server, (SIGTERM, 10.0))
-
-
-def _read_port(place: Path) -> int | None:
-    try:
-        written = next(place.glob("*.ports")).read_bytes()
-        return int(msgspec.json.decode(written, type=Ports).nats[0].rpartition(":")[2])
-    except (StopIteration, msgspec.DecodeError):
-        return None  # not written yet, or not whole
-
-
-class Refusals:
-    """What a server refused a client."""
-
-    def __init__(self) -> None:
-        self.words: list[str] = []
-
-    async def note(self, error: Exception) -> None:
-        """The server refuses by telling, some time after the deed."""
-        self.words.append(str(error))
-
-
-@asynccontextmanager
-async def connected(place: Path, port: int, user: str) -> AsyncGenerator[tuple[Client, Refusals]]:
-    """A client with the rights of this user, and what it was refused so far."""
-    url = _read_secret(place, f"{user}_nats_url").replace("@nats:4222", f"@127.0.0.1:{port}")
-    refusals = Refusals()
-    client = await nats.connect(url, error_cb=refusals.note)
-    try:
-        yield client, refusals
-    finally:
-        await client.close()
+    """The port of a NATS that runs with nats.conf."""
+    with deployed_nats(place) as server:
+        yield server.port
 
 
 async def test_only_the_relay_publishes_events_and_the_projector_reads_them(
@@ -231,10 +172,10 @@ async def test_only_the_relay_publishes_events_and_the_projector_reads_them(
         await relay.jetstream().add_stream(stream_config(1, 1, 1))
         header = {POSITION_HEADER: "1", "Nats-Expected-Last-Sequence": "0"}
         await relay.jetstream().publish(EVENT, b"{}", headers=header)
-        source = JetStreamSource(lambda: projector, 1, arrived=lambda: None)
-        source.follow(1, START)
-        reading = asyncio.create_task(source.run())
-        await until(lambda: source.has_some(START))
+        subscriber = CustomerSubscriber(projector)
+        subscriber.follow(BEGINNING)
+        reading = asyncio.create_task(subscriber.run())
+        await until(lambda: subscriber.has_some)
         reading.cancel()
         assert (relay_refusals.words, projector_refusals.words) == ([], [])
 
@@ -261,6 +202,20 @@ async def test_what_a_process_does_not_do_is_refused(
         assert "permissions violation for publish" in refusals.words[0].lower()
 
 
+async def test_with_the_lines_on_tls_in_force_a_process_connects_by_tls(tmp_path: Path) -> None:
+    authority = Authority(tmp_path, "authority")
+    with a_deployment() as folder:
+        for file, name in zip(authority.issue("nats"), ("nats_cert", "nats_key"), strict=True):
+            shutil.copy(file, folder / "run/secrets" / name)
+        with deployed_nats(folder, with_tls=True) as server:
+            url = read_secret(folder, "relay_nats_url").replace("nats://", "tls://")
+            url = url.replace("@nats:4222", f"@127.0.0.1:{server.port}")
+            line = NatsLine(Settings(nats_url=url, nats_ca=str(authority.file)), "test")
+            async with line.kept_up():
+                await until(lambda: line.connected)
+                await line.client().jetstream().account_info()
+
+
 async def test_a_subscriber_of_events_that_nobody_named_is_refused(
     place: Path, nats_port: int
 ) -> None:
@@ -276,6 +231,7 @@ async def test_a_subscriber_of_events_that_nobody_named_is_refused(
     [
         ("api", appended_ping(1), "relay"),
         ("api", appended_ping(1), "projector"),
+        ("api", appended_ping(1), "api"),
         ("projector", projected_ping(1), "api"),
         ("operator", key_change_subject(1), "api"),
     ],

@@ -3,9 +3,12 @@
 import msgspec
 import psycopg
 
+from events.envelope import Position
 from events.keys import Keyring
 from events.log import PostgresLog
-from runtime.postgres import connect_as_owner
+from events.relay import BATCH_BYTES_MAX
+from events.relay_log import RelayLog
+from runtime.postgres import Role, connect, connect_as_owner
 from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.projecting import projecting
@@ -47,6 +50,25 @@ async def test_projecting_from_nothing_reads_no_more_rows_than_it_writes(
         assert rows_read(settings, "keyring.data_keys") <= BATCHES * PER_BATCH
         # The newest event, the head and the range of each batch, each by index.
         assert rows_read(settings, "log.events") <= 5 * BATCHES * PER_BATCH
+
+
+async def test_publishing_from_nothing_reads_no_more_rows_than_it_publishes(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    before = rows_read(settings, "log.events")
+    async with await connect(settings, Role.RELAY, "test relay") as connection:
+        log, position = RelayLog(connection, settings.log_id), Position(0)
+        for _ in range(BATCHES):
+            await postgres_log.append([writer.creation() for _ in range(PER_BATCH)])
+            events = await log.read_batch(position, 1000, BATCH_BYTES_MAX)
+            assert len(events) == PER_BATCH
+            position = events[-1].stored.position
+            # As an audit asks, of a stream with one hole.
+            assert await log.first_unaccounted(1, [position]) == position
+    # The size and the event of each, and what an append and an audit look at.
+    assert rows_read(settings, "log.events") - before <= 5 * BATCHES * PER_BATCH
+    assert rows_read(settings, "keyring.data_keys") <= BATCHES * PER_BATCH
 
 
 async def test_before_there_are_statistics_a_filter_finds_its_index(settings: Settings) -> None:

@@ -1,50 +1,23 @@
 """The hot queries use their indexes, and look at no more rows than they must."""
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator
 from datetime import datetime
-from typing import Any
+from typing import Any, LiteralString
 
 import msgspec
 import psycopg
 import pytest
 from psycopg import Connection, sql
 from psycopg.conninfo import make_conninfo
-from psycopg.errors import Diagnostic
 from psycopg.rows import TupleRow
 
 from query_side.list_query import NEWEST_FIRST, Filters, ListQuery
 from runtime.text import search_patterns
+from tests.support.plans import Explained, Plan, assert_no_scan, indexes, kinds, rows_read
 from tests.support.seeding import seed_customers
 from tests.support.servers import Servers
 
 ACME_CUSTOMERS = 30_000
-
-_AUTO_EXPLAIN = """
-LOAD 'auto_explain';
-SET auto_explain.log_min_duration = 0;
-SET auto_explain.log_nested_statements = on;
-SET auto_explain.log_analyze = on;
-SET auto_explain.log_timing = off;
-SET auto_explain.log_format = 'json';
-SET auto_explain.log_level = 'notice';
-"""
-
-
-class Plan(msgspec.Struct):
-    """A node of a plan, with what it did."""
-
-    node: str = msgspec.field(name="Node Type")
-    index: str | None = msgspec.field(name="Index Name", default=None)
-    relation: str | None = msgspec.field(name="Relation Name", default=None)
-    rows: float = msgspec.field(name="Actual Rows", default=0)
-    loops: float = msgspec.field(name="Actual Loops", default=0)
-    filtered: float = msgspec.field(name="Rows Removed by Filter", default=0)
-    rechecked: float = msgspec.field(name="Rows Removed by Index Recheck", default=0)
-    children: list["Plan"] = msgspec.field(name="Plans", default_factory=list)
-
-
-class _Explained(msgspec.Struct):
-    plan: Plan = msgspec.field(name="Plan")
 
 
 class Seeded:
@@ -52,13 +25,7 @@ class Seeded:
 
     def __init__(self, connection: Connection[TupleRow]) -> None:
         self._connection = connection
-        self._plans: list[Plan] = []
-        connection.add_notice_handler(self._note)
-
-    def _note(self, diagnostic: Diagnostic) -> None:
-        _, is_plan, text = (diagnostic.message_primary or "").partition("plan:\n")
-        if is_plan:
-            self._plans.append(msgspec.json.decode(text, type=_Explained).plan)
+        self._explained = Explained(connection)
 
     def customer(self, workspace: str) -> list[Plan]:
         """The nodes of getting some customer."""
@@ -91,62 +58,22 @@ class Seeded:
 
     def page(self, workspace: str, query: ListQuery) -> list[Plan]:
         """The nodes of listing customers."""
-        self._list(workspace, query)
-        return [node for plan in self._plans for node in _nodes(plan)]
+        return self._list(workspace, query)[1]
 
     def place(self, workspace: str, query: ListQuery) -> tuple[str | None, ...]:
         """Where the page ends."""
-        place = self._list(workspace, query)[-1]
-        return tuple(place)
+        [row], _ = self._list(workspace, query)
+        return tuple(row[-1])
 
-    def _list(self, workspace: str, query: ListQuery) -> TupleRow:
+    def _list(self, workspace: str, query: ListQuery) -> tuple[list[TupleRow], list[Plan]]:
         text = """
             SELECT * FROM edition_1.list_customers(%s, 1, %s::int8, %s::int4, %s::text[],
                 %s::text[], %s::text[], %s::text[], %s::text[], %s, %s, %s, %s, %s, %s, %s)
             """
-        self._plans.clear()
-        row = self._connection.execute(text, [workspace, *query.parameters()]).fetchone()
-        assert row is not None
-        return row
+        return self._explained.ask(text, [workspace, *query.parameters()])
 
-    def _ask(self, query: str, parameters: list[object]) -> list[Plan]:
-        self._plans.clear()
-        self._connection.execute(sql.SQL(query), parameters)  # pyright: ignore[reportArgumentType] - our own text
-        return [node for plan in self._plans for node in _nodes(plan)]
-
-
-def _nodes(plan: Plan) -> Iterator[Plan]:
-    yield plan
-    for child in plan.children:
-        yield from _nodes(child)
-
-
-def indexes(nodes: list[Plan]) -> set[str]:
-    """The indexes that something was read from."""
-    return {node.index for node in nodes if node.index is not None and node.loops > 0}
-
-
-def kinds(nodes: list[Plan]) -> set[str]:
-    """The kinds of nodes that did something to rows of tables."""
-    return {node.node for node in nodes if node.loops > 0 and any(_nodes_of_tables(node))}
-
-
-def _nodes_of_tables(node: Plan) -> Iterator[bool]:
-    return (below.index is not None for below in _nodes(node))
-
-
-def rows_read(nodes: list[Plan]) -> float:
-    """The most rows that one node looked at in a table or an index."""
-    return max(
-        (node.rows + node.filtered + node.rechecked) * node.loops
-        for node in nodes
-        if node.index is not None or node.relation is not None
-    )
-
-
-def assert_no_scan(nodes: list[Plan]) -> None:
-    scanned = [node.relation for node in nodes if node.node == "Seq Scan" and node.loops > 0]
-    assert scanned == []
+    def _ask(self, query: LiteralString, parameters: list[object]) -> list[Plan]:
+        return self._explained.ask(query, parameters)[1]
 
 
 @pytest.fixture(scope="module")
@@ -165,7 +92,6 @@ def seeded(servers: Servers, template: str) -> Generator[Seeded]:
         for number in range(60):
             seed_customers(connection, f"small-{number}", 100)
         connection.execute("VACUUM ANALYZE")
-        connection.execute(_AUTO_EXPLAIN)
         yield Seeded(connection)
     with psycopg.connect(servers.database_url, autocommit=True) as owner:
         owner.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))

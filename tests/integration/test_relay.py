@@ -1,27 +1,22 @@
 """The relay on a real log and a real broker: message p is event p, whatever happens."""
 
-import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
 
 import msgspec
 import nats
 import pytest
 from msgspec.structs import replace
 from nats.aio.client import Client
-from nats.aio.msg import Msg
-from nats.js.errors import NotFoundError
 
 from events import jetstream
 from events.chain import first_bad_position
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
-from events.relay import Relay
-from runtime.postgres import Role, connect
 from runtime.settings import Settings
 from tests.support.builders import Writer
-from tests.support.signals import LIMIT_SECONDS, until
+from tests.support.relaying import published, relaying
+from tests.support.signals import until
 
 
 @pytest.fixture
@@ -38,54 +33,15 @@ def writer(keyring: Keyring) -> Writer:
     return Writer(keyring)
 
 
-@asynccontextmanager
-async def relaying(settings: Settings, client: Client, keyring: Keyring) -> AsyncGenerator[Relay]:
-    """A relay that runs while the block does."""
-    relay = Relay(
-        lambda: connect(settings, Role.RELAY, "test relay"),
-        lambda: client,
-        keyring,
-        log_id=settings.log_id,
-        replicas=1,
-        public_url=settings.public_url,
-    )
-    running = asyncio.create_task(relay.run())
-    try:
-        yield relay
-    finally:
-        running.cancel()
-        with suppress(asyncio.CancelledError):
-            await running
-
-
-async def published(settings: Settings, client: Client, count: int) -> list[Msg]:
-    """The first `count` messages of the stream, waiting for them."""
-    stream = client.jetstream()
-    name = jetstream.stream_name(settings.log_id, 1)
-
-    async def is_there() -> bool:
-        with suppress(NotFoundError):
-            return (await stream.stream_info(name)).state.last_seq >= count
-        return False
-
-    await until(is_there)
-    subscription = await stream.pull_subscribe(f"customers.{settings.log_id}.1.>", stream=name)
-    messages: list[Msg] = []
-    while len(messages) < count:
-        messages += await subscription.fetch(count - len(messages), timeout=LIMIT_SECONDS)
-    return messages
-
-
 async def test_message_p_is_log_event_p(
     settings: Settings,
     client: Client,
-    keyring: Keyring,
     postgres_log: PostgresLog,
     log_reader: LogReader,
     writer: Writer,
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(3)])
-    async with relaying(settings, client, keyring) as relay:
+    async with relaying(settings, client) as relay:
         await published(settings, client, 3)
         await postgres_log.append([writer.creation()])
         relay.wake()
@@ -109,13 +65,13 @@ async def test_message_p_is_log_event_p(
 
 
 async def test_the_traceparent_of_a_request_is_passed_on(
-    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:
     traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
     traced = writer.event(writer.a_customer())
     traced = replace(traced, metadata=b'{"traceparent":"%b"}' % traceparent.encode())
     await postgres_log.append([writer.group(traced), writer.creation()])
-    async with relaying(settings, client, keyring):
+    async with relaying(settings, client):
         with_it, without = await published(settings, client, 2)
 
     assert with_it.headers is not None
@@ -127,11 +83,11 @@ async def test_the_traceparent_of_a_request_is_passed_on(
 
 
 async def test_two_relays_publish_every_event_once(
-    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:
     async with (
-        relaying(settings, client, keyring) as one,
-        relaying(settings, client, keyring) as other,
+        relaying(settings, client) as one,
+        relaying(settings, client) as other,
     ):
         for _ in range(5):
             await postgres_log.append([writer.creation() for _ in range(40)])
@@ -144,10 +100,10 @@ async def test_two_relays_publish_every_event_once(
 
 
 async def test_a_stream_that_lost_everything_is_filled_again(
-    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(5)])
-    async with relaying(settings, client, keyring) as relay:
+    async with relaying(settings, client) as relay:
         before = await published(settings, client, 5)
         await client.jetstream().delete_stream(jetstream.stream_name(settings.log_id, 1))
         await postgres_log.append([writer.creation()])
@@ -158,14 +114,14 @@ async def test_a_stream_that_lost_everything_is_filled_again(
 
 
 async def test_a_stream_that_is_ahead_of_the_log_stops_the_relay(
-    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:
     stream = client.jetstream()
     config = jetstream.stream_config(settings.log_id, 1, 1)
     await stream.add_stream(config)
     await client.jetstream().publish(f"customers.{settings.log_id}.1.acme.00.created", b"foreign")
 
-    async with relaying(settings, client, keyring) as relay:
+    async with relaying(settings, client) as relay:
         await until(lambda: relay.state.condition == "stopped")
         assert "ends at 1, the log at 0" in relay.state.words
         await postgres_log.append([writer.creation() for _ in range(2)])
@@ -176,10 +132,10 @@ async def test_a_stream_that_is_ahead_of_the_log_stops_the_relay(
 
 
 async def test_a_foreign_message_between_two_batches_stops_the_relay(
-    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:
     await postgres_log.append([writer.creation()])
-    async with relaying(settings, client, keyring) as relay:
+    async with relaying(settings, client) as relay:
         await published(settings, client, 1)
         subject = f"customers.{settings.log_id}.1.acme.00.created"
         await client.jetstream().publish(subject, b"foreign")
@@ -191,10 +147,10 @@ async def test_a_foreign_message_between_two_batches_stops_the_relay(
 
 
 async def test_a_stream_that_is_lost_while_nothing_is_written_is_filled_again(
-    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(3)])
-    async with relaying(settings, client, keyring):
+    async with relaying(settings, client):
         before = await published(settings, client, 3)
         await client.jetstream().delete_stream(jetstream.stream_name(settings.log_id, 1))
         after = await published(settings, client, 3)
@@ -203,13 +159,13 @@ async def test_a_stream_that_is_lost_while_nothing_is_written_is_filled_again(
 
 
 async def test_a_stream_with_a_message_missing_at_its_end_stops_the_relay(
-    settings: Settings, client: Client, keyring: Keyring, postgres_log: PostgresLog, writer: Writer
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(3)])
-    async with relaying(settings, client, keyring):
+    async with relaying(settings, client):
         await published(settings, client, 3)
     await client.jetstream().delete_msg(jetstream.stream_name(settings.log_id, 1), 3)
-    async with relaying(settings, client, keyring) as relay:
+    async with relaying(settings, client) as relay:
         await until(lambda: relay.state.condition == "stopped")
 
-    assert "holds 2 messages" in relay.state.words
+    assert "ends at 3, but somebody deleted" in relay.state.words

@@ -1,231 +1,304 @@
-"""Events as the JetStream stream delivers them."""
+"""A subscriber reads every event of one workspace or of all, once and in order, from any place."""
 
 import asyncio
+import subprocess
+import sys
 from collections.abc import AsyncGenerator
-from contextlib import suppress
 
+import msgspec
+import nats
 import nats.errors
 import pytest
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from events.append import KeyedEvent
-from events.customer import CustomerErased
-from events.envelope import Position, RecordedEvent
-from events.jetstream import POSITION_HEADER
+from events.delivery import BUFFERED_MAX
+from events.envelope import Position
+from events.errors import ConnectionGone
 from events.keys import Keyring
-from events.log import LogReader, PostgresLog
+from events.messages import read_cloud_event
 from events.reading import recorded
-from events.subscriber import JetStreamSource
-from runtime.nats import NatsLine
-from runtime.settings import Settings
-from tests.support.builders import Writer
+from events.subscriber import BEGINNING, NOW, CustomerSubscriber, Place
+from runtime.ids import new_id
+from tests.support.builders import ACME, GLOBEX, JANE
+from tests.support.histories import a_history, of_workspace
 from tests.support.signals import until
 from tests.support.stream import HandStream
-
-
-class Source:
-    """A source that runs, and everything that it has delivered behind a position."""
-
-    def __init__(self, line: NatsLine, log_id: int) -> None:
-        self._arrived = asyncio.Event()
-        self.jetstream = JetStreamSource(line.client, log_id, self._arrived.set)
-
-    async def take(self, after: int, events: int) -> list[RecordedEvent]:
-        """The next events, once there are so many."""
-        taken: list[RecordedEvent] = []
-        while len(taken) < events:
-            self._arrived.clear()
-            more = self.jetstream.take(Position(after + len(taken)), 100)
-            taken += more
-            if not more:
-                await self._arrived.wait()
-        return taken
+from tests.support.subscribing import place_of, positions, read, read_positions
 
 
 @pytest.fixture
-async def line(settings: Settings) -> AsyncGenerator[NatsLine]:
-    """A line to NATS that is up."""
-    connected = asyncio.Event()
-    line_ = NatsLine(settings, "test subscriber", on_connected=connected.set)
-    async with line_.kept_up():
-        await connected.wait()
-        yield line_
-
-
-@pytest.fixture
-def client(line: NatsLine) -> Client:
-    """The connection of the line."""
-    return line.client()
+async def client(nats_url: str) -> AsyncGenerator[Client]:
+    """A connection as anybody has one."""
+    client_ = await nats.connect(nats_url)
+    yield client_
+    await client_.close()
 
 
 @pytest.fixture
 async def stream(client: Client, keyring: Keyring, log_id: int) -> HandStream:
-    """A stream that does not exist yet."""
-    return HandStream(client, keyring, log_id)
+    """A stream that is empty yet."""
+    stream_ = HandStream(client, keyring, log_id)
+    await stream_.make()
+    return stream_
 
 
 @pytest.fixture
-async def source(line: NatsLine, log_id: int) -> AsyncGenerator[Source]:
-    """A source that runs and follows nothing yet."""
-    source_ = Source(line, log_id)
-    running = asyncio.create_task(source_.jetstream.run())
-    yield source_
-    running.cancel()
-    with suppress(asyncio.CancelledError):
-        await running
-
-
-@pytest.fixture
-async def events(
-    postgres_log: PostgresLog, log_reader: LogReader, keyring: Keyring
-) -> list[KeyedEvent]:
-    """Six events of the log: five customers, the third erased."""
-    writer = Writer(keyring)
-    customers = [writer.a_customer() for _ in range(5)]
-    await postgres_log.append([writer.group(writer.event(customer)) for customer in customers])
-    erasure = writer.event(customers[2], 2, CustomerErased(positions=(3,)))
-    await postgres_log.append([writer.group(erasure)])
-    return await log_reader.read_after(Position(0), 100)
+def history(log_id: int) -> list[KeyedEvent]:
+    """Six events; the first, third and fifth are of globex."""
+    return a_history(log_id, 6, workspaces=(ACME, GLOBEX))
 
 
 async def test_events_arrive_as_the_log_has_them(
-    stream: HandStream, source: Source, events: list[KeyedEvent], keyring: Keyring
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int, keyring: Keyring
 ) -> None:
-    await stream.make()
-    source.jetstream.follow(1, Position(0))
-    await stream.publish(*events)
-    assert await source.take(0, 6) == [recorded(keyring, event) for event in events]
+    async with CustomerSubscriber(client, log_id=log_id) as subscriber:
+        await stream.publish(*history[:3])
+        events = await read(subscriber, 3)
+        await stream.publish(*history[3:])
+        events += await read(subscriber, 3)
+    assert events == [recorded(keyring, keyed) for keyed in history]
 
 
-async def test_delivery_begins_behind_the_wanted_position(
-    stream: HandStream, source: Source, events: list[KeyedEvent]
+async def test_of_one_workspace_nobody_elses_events_arrive(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int, keyring: Keyring
 ) -> None:
-    await stream.make()
-    await stream.publish(*events)
-    source.jetstream.follow(1, Position(4))
-    assert [event.position for event in await source.take(4, 2)] == [5, 6]
+    await stream.publish(*history)
+    async with CustomerSubscriber(client, log_id=log_id, workspace_id=GLOBEX) as subscriber:
+        events = await read(subscriber, 3)
+        assert await stream.consumers() == [GLOBEX]
+    assert events == [recorded(keyring, keyed) for keyed in of_workspace(history, GLOBEX)]
+    assert await stream.consumers() == []
 
 
-async def test_a_stream_that_comes_later_is_followed(
-    stream: HandStream, source: Source, events: list[KeyedEvent]
-) -> None:
-    source.jetstream.follow(1, Position(0))
-    await stream.make()
-    await stream.publish(*events)
-    assert len(await source.take(0, 6)) == 6
-
-
-async def test_a_stream_that_is_made_again_is_followed(
-    stream: HandStream, source: Source, events: list[KeyedEvent]
-) -> None:
-    await stream.make()
-    source.jetstream.follow(1, Position(0))
-    await stream.publish(*events[:3])
-    assert len(await source.take(0, 3)) == 3
-    await stream.drop()
-    await stream.make()
-    await stream.publish(*events)
-    assert [event.position for event in await source.take(3, 3)] == [4, 5, 6]
-
-
-async def test_delivery_survives_a_lost_connection(
-    stream: HandStream, source: Source, events: list[KeyedEvent], client: Client
-) -> None:
-    await stream.make()
-    source.jetstream.follow(1, Position(0))
-    await stream.publish(*events[:3])
-    assert len(await source.take(0, 3)) == 3
-    await client.force_reconnect()
-    await until(lambda: client.is_connected)
-    await stream.publish(*events[3:])
-    assert len(await source.take(3, 3)) == 3
-
-
-async def test_another_generation_is_another_stream(
+@pytest.mark.parametrize("chain", [b"", None])
+@pytest.mark.parametrize("sequence", [True, False])
+async def test_reading_begins_behind_any_place(
     stream: HandStream,
-    source: Source,
-    events: list[KeyedEvent],
+    history: list[KeyedEvent],
     client: Client,
-    keyring: Keyring,
     log_id: int,
+    chain: bytes | None,
+    sequence: bool,
 ) -> None:
-    await stream.make()
-    await stream.publish(*events)
-    source.jetstream.follow(1, Position(0))
-    assert len(await source.take(0, 6)) == 6
-    second = HandStream(client, keyring, log_id, 2)
-    await second.make()
-    source.jetstream.follow(2, Position(3))
-    await second.publish(*events)
-    assert [event.position for event in await source.take(3, 3)] == [4, 5, 6]
+    await stream.publish(*history)
+    start = place_of(history[2])
+    start = replace(
+        start,
+        chain=start.chain[:8] if chain is None else chain,
+        workspace_sequence=start.workspace_sequence if sequence else None,
+    )
+    async with CustomerSubscriber(client, log_id=log_id, start=start) as subscriber:
+        assert await read_positions(subscriber, 3) == [4, 5, 6]
+    async with CustomerSubscriber(
+        client, log_id=log_id, workspace_id=GLOBEX, start=start
+    ) as subscriber:
+        assert await read_positions(subscriber, 1) == [5]
+        assert subscriber.place == place_of(history[4])
 
 
-async def test_a_hole_is_a_gap_and_not_an_event(
-    stream: HandStream, source: Source, events: list[KeyedEvent]
+async def test_a_place_between_a_workspaces_own_events_is_one_too(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
 ) -> None:
-    await stream.make()
-    await stream.publish(*events)
-    await stream.delete(2)
-    source.jetstream.follow(1, Position(0))
-    assert [event.position for event in await source.take(0, 1)] == [1]
-    await until(lambda: source.jetstream.has_gap(Position(1)))
-    assert source.jetstream.take(Position(1), 100) == []
-    assert len(await source.take(2, 4)) == 4
+    await stream.publish(*history)
+    start = Place(position=Position(4), workspace_sequence=2)
+    async with CustomerSubscriber(
+        client, log_id=log_id, workspace_id=GLOBEX, start=start
+    ) as subscriber:
+        assert await read_positions(subscriber, 1) == [5]
 
 
-@pytest.mark.parametrize("body", [b"", b"{}", b"\xff", b'{"specversion":"1.0"}'])
-async def test_what_cannot_be_decoded_is_a_gap(
-    stream: HandStream, source: Source, events: list[KeyedEvent], client: Client, body: bytes
+@pytest.mark.parametrize("workspace_id", [None, GLOBEX])
+async def test_from_now_on_only_what_comes_later_arrives(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int, workspace_id: None
 ) -> None:
-    await stream.make()
-    source.jetstream.follow(1, Position(0))
-    subject = f"customers.{events[0].stored.log_id}.1.acme.00.created"
-    await client.publish(subject, body, headers={POSITION_HEADER: "1"})
-    await stream.publish(*events[1:])
-    await until(lambda: source.jetstream.has_some(Position(1)))
-    assert source.jetstream.take(Position(0), 100) == []
-    assert source.jetstream.has_gap(Position(0))
-    assert len(await source.take(1, 5)) == 5
+    await stream.publish(*history[:4])
+    async with CustomerSubscriber(
+        client, log_id=log_id, workspace_id=workspace_id, start=NOW
+    ) as subscriber:
+        await stream.publish(*history[4:])
+        assert (await anext(subscriber)).position == 5
 
 
-async def test_an_erased_event_arrives_without_its_data(
-    stream: HandStream,
-    source: Source,
-    events: list[KeyedEvent],
+async def test_from_now_on_an_empty_stream_has_nothing_older(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
 ) -> None:
-    await stream.make()
-    unreadable = KeyedEvent(stored=events[0].stored, wrapped_key=None, erased=True)
-    source.jetstream.follow(1, Position(0))
-    await stream.publish(unreadable)
-    (event,) = await source.take(0, 1)
-    assert event.event is None
+    async with CustomerSubscriber(client, log_id=log_id, start=NOW) as subscriber:
+        assert subscriber.place == BEGINNING
+        await stream.publish(*history)
+        assert await read_positions(subscriber, 6) == [1, 2, 3, 4, 5, 6]
+
+
+async def test_reading_goes_on_from_a_place_that_was_stored(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
+) -> None:
+    await stream.publish(*history)
+    start, seen = BEGINNING, list[int]()
+    for _ in history:
+        async with CustomerSubscriber(client, log_id=log_id, start=start) as subscriber:
+            seen += await read_positions(subscriber, 1)
+            stored = msgspec.json.encode(subscriber.place)
+        start = msgspec.json.decode(stored, type=Place)
+    assert seen == [1, 2, 3, 4, 5, 6]
+
+
+async def test_an_event_is_checkpointed_when_the_next_one_is_asked_for(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
+) -> None:
+    kept: list[int] = []
+
+    async def keep(place: Place) -> None:
+        kept.append(place.position)
+
+    await stream.publish(*history)
+    async with CustomerSubscriber(client, log_id=log_id, checkpoint=keep) as subscriber:
+        async for event in subscriber:
+            assert kept == list(range(1, event.position))
+            if event.position == 3:
+                break
+        assert kept == [1, 2]
+    assert kept == [1, 2, 3]
+
+
+async def test_an_event_whose_handling_failed_is_not_checkpointed(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
+) -> None:
+    kept: list[int] = []
+
+    async def keep(place: Place) -> None:
+        kept.append(place.position)
+
+    async def fail() -> None:
+        async with CustomerSubscriber(client, log_id=log_id, checkpoint=keep) as subscriber:
+            await read(subscriber, 2)
+            raise KeyError
+
+    await stream.publish(*history)
+    with pytest.raises(KeyError):
+        await fail()
+    assert kept == [1]
+
+
+async def test_batches_hold_whatever_is_there(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
+) -> None:
+    kept: list[int] = []
+
+    async def keep(place: Place) -> None:
+        kept.append(place.position)
+
+    await stream.publish(*history)
+    seen: list[int] = []
+    async with CustomerSubscriber(client, log_id=log_id, checkpoint=keep) as subscriber:
+        async for events in subscriber.batches(4):
+            assert 1 <= len(events) <= 4
+            seen += positions(events)
+            if len(seen) == 6:
+                break
+    assert seen == [1, 2, 3, 4, 5, 6]
+    assert kept[-1] == 6
 
 
 async def test_a_long_stream_is_pulled_piece_by_piece(
-    stream: HandStream,
-    source: Source,
-    postgres_log: PostgresLog,
-    log_reader: LogReader,
-    keyring: Keyring,
+    stream: HandStream, client: Client, log_id: int
 ) -> None:
-    writer = Writer(keyring)
-    for _ in range(5):
-        await postgres_log.append([writer.creation() for _ in range(500)])
-    await stream.make()
-    await stream.publish(*await log_reader.read_after(Position(0), 2500))
-    source.jetstream.follow(1, Position(0))
-    taken = await source.take(0, 2500)
-    assert [event.position for event in taken] == list(range(1, 2501))
+    await stream.publish(*a_history(log_id, 3500))
+    async with CustomerSubscriber(client, log_id=log_id) as subscriber:
+        assert await read_positions(subscriber, 3500) == list(range(1, 3501))
+        assert subscriber._delivery.number == 1
 
 
-async def test_nothing_is_delivered_while_nats_is_away(log_id: int) -> None:
+async def test_a_slow_reader_is_waited_for_and_loses_nothing(
+    stream: HandStream, client: Client, log_id: int
+) -> None:
+    await stream.publish(*a_history(log_id, 3500))
+    async with CustomerSubscriber(client, log_id=log_id) as subscriber:
+        await anext(subscriber)
+        waiting = subscriber._delivery.messages
+        await until(lambda: len(waiting) >= BUFFERED_MAX // 2)
+        await client.flush()
+        assert len(waiting) <= BUFFERED_MAX
+        assert await read_positions(subscriber, 3499) == list(range(2, 3501))
+
+
+async def test_large_events_are_pulled_some_at_a_time(
+    stream: HandStream, client: Client, log_id: int
+) -> None:
+    large = replace(JANE, custom_fields={"notes": msgspec.Raw(b'"' + b"x" * 900_000 + b'"')})
+    await stream.publish(*a_history(log_id, 40, data=large))
+    async with CustomerSubscriber(client, log_id=log_id) as subscriber:
+        assert await read_positions(subscriber, 40) == list(range(1, 41))
+        assert subscriber._delivery.number == 1
+
+
+async def test_an_erased_event_arrives_without_its_data(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
+) -> None:
+    sealed = replace(history[0].stored, data_key_id=new_id())
+    await stream.publish(KeyedEvent(stored=sealed, wrapped_key=None, erased=True))
+    async with CustomerSubscriber(client, log_id=log_id) as subscriber:
+        event = await anext(subscriber)
+    assert (event.position, event.event) == (1, None)
+
+
+async def test_of_two_subscribers_with_one_name_both_read_everything(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
+) -> None:
+    async with (
+        CustomerSubscriber(client, log_id=log_id, name="one") as one,
+        CustomerSubscriber(client, log_id=log_id, name="one") as two,
+    ):
+        for keyed in history[:2]:
+            await stream.publish(keyed)
+            assert (await anext(one)).position == (await anext(two)).position
+
+
+async def test_nothing_arrives_while_nats_is_away(log_id: int) -> None:
+    asked = asyncio.Event()
+
     def away() -> Client:
+        asked.set()
         raise nats.errors.ConnectionClosedError
 
-    source = JetStreamSource(away, log_id, lambda: None)
-    source.follow(1, Position(0))
-    running = asyncio.create_task(source.run())
-    ended, _ = await asyncio.wait([running], timeout=0.1)
-    assert not ended
-    assert source.take(Position(0), 10) == []
-    running.cancel()
+    async with CustomerSubscriber(away, log_id=log_id) as subscriber:
+        waiting = asyncio.ensure_future(anext(subscriber))
+        await asked.wait()
+        done, _ = await asyncio.wait([waiting], timeout=0.1)
+        assert not done
+        waiting.cancel()
+
+
+@pytest.mark.parametrize("start", [BEGINNING, NOW])
+async def test_a_connection_that_was_closed_for_good_is_an_error(
+    client: Client, log_id: int, start: Place
+) -> None:
+    await client.close()
+    with pytest.raises(ConnectionGone, match="max_reconnect_attempts"):
+        async with CustomerSubscriber(client, log_id=log_id, start=start) as subscriber:
+            await anext(subscriber)
+
+
+async def test_outside_of_async_with_nothing_is_waited_for(client: Client) -> None:
+    with pytest.raises(RuntimeError, match="async with"):
+        await anext(CustomerSubscriber(client))
+
+
+async def test_a_body_alone_is_an_event_too(
+    stream: HandStream, history: list[KeyedEvent], keyring: Keyring, client: Client, log_id: int
+) -> None:
+    await stream.publish(history[0])
+    message = await client.jetstream().get_msg(f"CUSTOMERS_{log_id}_1", 1)
+    unplaced = replace(recorded(keyring, history[0]), position=Position(0), digest=b"", chain=b"")
+    assert read_cloud_event(message.data or b"") == unplaced
+
+
+def test_a_process_that_only_subscribes_loads_neither_database_nor_web_server() -> None:
+    script = (
+        "import sys; from events.subscriber import CustomerSubscriber;"
+        "print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    loaded = set(ran.stdout.split())
+    assert "nats" in loaded
+    assert not loaded & {"psycopg", "psycopg_pool", "litestar", "uvicorn", "cryptography"}

@@ -58,6 +58,12 @@ async def a_side(
     keys = read_master_keys(settings)
     tokens = Tokens(Sealer(keys), log.log_id)
     async with command_side(
-        log, Keyring(keys), tokens, on_appended=nobody, wait_seconds=wait_seconds, receipt_days=2
+        log,
+        Keyring(keys),
+        tokens,
+        on_appended=nobody,
+        wait_seconds=wait_seconds,
+        receipt_days=2,
+        payload_max=1_000_000,
     ) as side:
         yield side

@@ -1,5 +1,6 @@
 """The query side in this process, spoken to over HTTP without a socket."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -15,6 +16,7 @@ from runtime.settings import Settings, read_master_keys
 from runtime.web.authentication import Authentication
 from runtime.web.frame import Frame
 from tests.support.api import make_key
+from tests.support.relaying import a_renderer
 
 
 class Reader:
@@ -30,24 +32,30 @@ async def reading(
     settings: Settings, workspace: str = "acme", *, can_hear_pings: bool = False
 ) -> AsyncGenerator[Reader]:
     """A query side that nobody rings, and a client with a key of this workspace."""
-    sealer = Sealer(read_master_keys(settings))
+    master_keys = read_master_keys(settings)
+    sealer = Sealer(master_keys)
+    pool = make_pool(settings, Role.API, "test query side", size=settings.pool_size)
+
+    async def find_key(key_hash: bytes) -> Principal | None:
+        async with pool.connection() as connection:
+            return await lookup(connection, key_hash)
+
+    authentication = Authentication(find_key)
     async with (
-        make_pool(settings, Role.API, "test query side", size=settings.pool_size) as pool,
+        pool,
         query_side(
             pool,
             settings.log_id,
             Tokens(sealer, settings.log_id),
             sealer,
+            renderer=a_renderer(settings),
+            authentication=authentication,
             wait_seconds=settings.read_wait,
             can_hear_pings=lambda: can_hear_pings,
+            stop=asyncio.Event(),
         ) as side,
     ):
-
-        async def find_key(key_hash: bytes) -> Principal | None:
-            async with pool.connection() as connection:
-                return await lookup(connection, key_hash)
-
-        frame = Frame(Authentication(find_key), parts=[side.part()])
+        frame = Frame(authentication, parts=[side.part()])
         app = Litestar(plugins=[frame], openapi_config=None)
         async with httpx.AsyncClient(
             transport=httpx.ASGITransport(

@@ -22,7 +22,8 @@ AnyCase: TypeAlias = Case[Any]
 KEY: Final = re.compile(
     DOCUMENT["components"]["parameters"]["Idempotency-Key"]["schema"]["pattern"]
 )
-SENT_BY_THE_SERVER: Final = {"content-type", "content-length", "date"}
+SENT_BY_THE_SERVER: Final = {"content-type", "content-length", "date", "transfer-encoding"}
+LONGEST_WAIT: Final = DOCUMENT["components"]["parameters"]["feed.wait"]["schema"]["maximum"]
 
 BEYOND_SCHEMAS: Final[Mapping[str, str]] = {
     "two_spellings": "two members must agree, and schemas do not compare members",
@@ -34,6 +35,7 @@ BEYOND_SCHEMAS: Final[Mapping[str, str]] = {
 }
 
 tokens: list[str] = []
+feed_cursors: list[str] = []
 queries: dict[str, dict[str, Any]] = {}
 """The query of the list that a cursor goes on with."""
 
@@ -47,7 +49,9 @@ def after_call(context: HookContext, case: AnyCase, response: Response) -> None:
     if response.status_code == 200 and case.operation.label.startswith("GET "):
         body = response.json() if "json" in response.headers["content-type"][0] else {}
         cursor = body.get("meta", {}).get("next_cursor") if isinstance(body, dict) else None
-        if cursor:
+        if cursor and case.operation.path.endswith("/events"):
+            feed_cursors[:] = [*feed_cursors[-9:], cursor]
+        elif cursor:
             queries[cursor] = {
                 name: value for name, value in case.query.items() if name not in {"page", "cursor"}
             }
@@ -64,9 +68,11 @@ def before_call(context: HookContext, case: AnyCase, kwargs: dict[str, Any]) -> 
     if len(headers.get("Prefer", "")) % 3 == 1:
         # By chance it would never come to that.
         headers["Prefer"] = "handling=strict"
+    shorten_wait(case.query)
     if case.meta is not None and case.meta.generation.mode.is_positive:
         mend_headers(headers)
         mend_query(case.query)
+        mend_feed(case.query, headers)
         mend_rows(case.body)
 
 
@@ -95,6 +101,23 @@ def mend_query(query: dict[str, Any]) -> None:
         # A list in a string, whose keys must differ: no pattern says that.
         keys = {key.removeprefix("-"): key for key in query["sort"].split(",")}
         query["sort"] = ",".join(keys.values())
+
+
+def mend_feed(query: dict[str, Any], headers: Any) -> None:
+    """A place that exists, mostly not the end."""
+    for given, name in ((query, "after"), (headers, "Last-Event-ID")):
+        if name in given and given[name] not in feed_cursors:
+            cursor = feed_cursors[0] if feed_cursors else None
+            del given[name]
+            if cursor is not None:
+                given[name] = cursor
+
+
+def shorten_wait(query: dict[str, Any]) -> None:
+    """No long wait for an event, though sometimes a short one."""
+    wait = str(query.get("wait", ""))
+    if wait.isdecimal() and int(wait) <= LONGEST_WAIT:
+        query["wait"] = int(wait) % 2
 
 
 def mend_rows(body: Any) -> None:

@@ -39,3 +39,29 @@ def seed_customers(owner: Connection[TupleRow], workspace: str, customers: int) 
     values = {"workspace": workspace, "customers": customers}
     owner.execute(_SEED, values)
     owner.execute(_COUNT, values)
+
+
+_SEED_EVENTS = """
+INSERT INTO log.events
+SELECT 1, n, (%(workspaces)s::text[])[1 + (n - 1) %% %(count)s], 1 + (n - 1) / %(count)s,
+       gen_random_uuid(), 1, gen_random_uuid(), gen_random_uuid(), 'CustomerCreated', 1,
+       gen_random_uuid(), convert_to(repeat('x', 600), 'UTF8'), '{}', now(),
+       sha256(int8send(n)), sha256(int8send(-n))
+  FROM generate_series(%(first)s::int8, %(last)s::int8) AS n
+"""
+_SEED_STEP = 1_000_000
+
+
+def seed_events(
+    owner: Connection[TupleRow], each: int, *, workspaces: tuple[str, ...] = ("acme",)
+) -> None:
+    """So many events of each of these workspaces, in turns, that nobody can open."""
+    total = each * len(workspaces)
+    for first in range(1, total + 1, _SEED_STEP):
+        values = {
+            "workspaces": list(workspaces),
+            "count": len(workspaces),
+            "first": first,
+            "last": min(first + _SEED_STEP - 1, total),
+        }
+        owner.execute(_SEED_EVENTS, values)

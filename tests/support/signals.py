@@ -19,3 +19,8 @@ async def until(
             if outcome:
                 return
             await asyncio.sleep(0.01)
+
+
+async def at(moment: float) -> None:
+    """Return at a time of the event loop's clock: what makes a load, never a way to wait."""
+    await asyncio.sleep(moment - asyncio.get_running_loop().time())

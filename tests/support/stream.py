@@ -1,6 +1,9 @@
 """A JetStream stream filled by hand, as the relay fills it."""
 
+from contextlib import suppress
+
 from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
 from events.append import KeyedEvent
 from events.cloudevents import render_cloud_event
@@ -39,18 +42,44 @@ class HandStream:
         await self._jetstream.delete_msg(stream_name(self._log_id, self._generation), sequence)
 
     async def publish(self, *events: KeyedEvent) -> None:
-        """Publish events; the sequence of a message is what the stream makes it."""
-        for keyed in events:
-            event = keyed.stored
-            data = open_stored(self._keyring, keyed) or b"null"
-            subject = event_subject(
-                self._log_id, self._generation, event.workspace_id, event.stream_id, event.type
-            )
-            headers = {
-                POSITION_HEADER: str(event.position),
-                DIGEST_HEADER: event.digest.hex(),
-                CHAIN_HEADER: event.chain.hex(),
-            }
-            body = render_cloud_event(event, data, "http://127.0.0.1:8080")
+        """Publish events; the sequence of a message is what the stream makes it.
+
+        Returns when all are stored: the server does that some time after it has taken them.
+        """
+        for keyed in events[:-1]:
+            subject, body, headers = self._message(keyed)
             await self._client.publish(subject, body, headers=headers)
-        await self._client.flush()
+        for keyed in events[-1:]:
+            subject, body, headers = self._message(keyed)
+            await self._jetstream.publish(subject, body, headers=headers)
+
+    async def publish_as(self, event: KeyedEvent, body: bytes, **headers: str) -> None:
+        """Publish something else where an event belongs."""
+        subject, _, _ = self._message(event)
+        named = {f"Customers-{name.title()}": text for name, text in headers.items()}
+        await self._jetstream.publish(subject, body, headers=named)
+
+    async def consumers(self) -> list[str]:
+        """The names of those who read."""
+        name = stream_name(self._log_id, self._generation)
+        return [consumer.name for consumer in await self._jetstream.consumers_info(name)]
+
+    async def drop_consumers(self) -> None:
+        """Delete every consumer there is."""
+        name = stream_name(self._log_id, self._generation)
+        for consumer in await self.consumers():
+            with suppress(NotFoundError):
+                await self._jetstream.delete_consumer(name, consumer)
+
+    def _message(self, keyed: KeyedEvent) -> tuple[str, bytes, dict[str, str]]:
+        event = keyed.stored
+        data = open_stored(self._keyring, keyed) or b"null"
+        subject = event_subject(
+            self._log_id, self._generation, event.workspace_id, event.stream_id, event.type
+        )
+        headers = {
+            POSITION_HEADER: str(event.position),
+            DIGEST_HEADER: event.digest.hex(),
+            CHAIN_HEADER: event.chain.hex(),
+        }
+        return subject, render_cloud_event(event, data, "http://127.0.0.1:8080"), headers

@@ -1,6 +1,7 @@
 """What the command line answers before any server is asked."""
 
 import base64
+import json
 import logging
 import os
 from collections.abc import Callable, Generator
@@ -22,8 +23,13 @@ COMMANDS = [
     "migrate",
     "api",
     "openapi",
+    "asyncapi",
     "relay",
     "projector",
+    "listen",
+    "events",
+    "events tail",
+    "events show",
     "keys",
     "workspaces",
     "status",
@@ -61,7 +67,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[.
 def test_every_command_explains_itself_with_an_example(
     run: Callable[..., Result], command: str
 ) -> None:
-    result = run(command, "--help")
+    result = run(*command.split(), "--help")
 
     assert result.exit_code == 0
     assert f"Example: customers {command}" in result.output
@@ -70,10 +76,12 @@ def test_every_command_explains_itself_with_an_example(
 def test_every_command_is_listed(run: Callable[..., Result]) -> None:
     output = run("--help").output
 
-    assert all(command in output for command in COMMANDS)
+    assert all(command.split()[0] in output for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["migrate", "status", "relay", "keys list"])
+@pytest.mark.parametrize(
+    "command", ["migrate", "status", "relay", "keys list", "events tail", "events show 1"]
+)
 def test_without_any_server_known_the_way_to_start_one_is_named(
     run: Callable[..., Result], command: str
 ) -> None:
@@ -85,7 +93,7 @@ def test_without_any_server_known_the_way_to_start_one_is_named(
     assert "try: " in result.stderr
 
 
-@pytest.mark.parametrize("command", ["migrate", "keys list"])
+@pytest.mark.parametrize("command", ["migrate", "keys list", "events tail -f", "events show 1"])
 def test_a_database_that_does_not_answer_is_no_traceback(
     run: Callable[..., Result], command: str
 ) -> None:
@@ -104,12 +112,24 @@ def test_a_wrong_url_is_no_traceback(run: Callable[..., Result]) -> None:
     assert "try: CUSTOMERS_DATABASE_URL=postgresql://" in result.stderr
 
 
-@pytest.mark.parametrize("command", ["api", "relay", "projector"])
+@pytest.mark.parametrize(
+    "command", ["api", "relay", "projector", "events tail", "listen --print-secret"]
+)
 def test_no_process_starts_without_a_master_key(run: Callable[..., Result], command: str) -> None:
-    result = run(command, **{**NOWHERE, "CUSTOMERS_MASTER_KEYS": ""})
+    result = run(*command.split(), **{**NOWHERE, "CUSTOMERS_MASTER_KEYS": ""})
 
     assert result.exit_code == 1
     assert "CUSTOMERS_MASTER_KEYS is not set" in result.stderr
+
+
+def test_the_asyncapi_document_has_the_address_that_events_have(run: Callable[..., Result]) -> None:
+    printed = run("asyncapi", CUSTOMERS_PUBLIC_URL="https://customers.example.com")
+
+    assert printed.exit_code == 0
+    document = json.loads(printed.output)
+    assert document["servers"]["http"]["host"] == "customers.example.com"
+    event = document["components"]["messages"]["CustomerCreated"]["examples"][0]["payload"]
+    assert event["dataschema"] == "https://customers.example.com/schemas/CustomerCreated/1"
 
 
 def test_status_says_what_is_down(run: Callable[..., Result]) -> None:
@@ -118,6 +138,90 @@ def test_status_says_what_is_down(run: Callable[..., Result]) -> None:
     assert result.exit_code == 1
     assert "Postgres cannot be asked" in result.output
     assert "NATS cannot be asked" in result.output
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ("--type renamed", "one of created, updated, deleted, restored, erased, CustomerCreated"),
+        ("--customer 42", "'42' is no id of a customer"),
+        ("--workspace Acme", "'Acme' cannot name a workspace"),
+        ("--workspace _test", "'_test' cannot name a workspace"),
+        ("--workspace acme_test_test", "acme_test for its sandbox"),
+        ("--from 0", "'0' is no position"),
+        ("--from 9999999999999999999", "is no position"),
+        ("--from ever", "--from beginning, --from 42 or --from now"),
+    ],
+)
+def test_events_that_there_cannot_be_are_refused_before_any_server_is_asked(
+    run: Callable[..., Result], options: str, said: str
+) -> None:
+    result = run("events", "tail", *options.split(), **NOWHERE)
+
+    assert result.exit_code == 1
+    assert said in result.stderr
+    assert "try: " in result.stderr
+
+
+@pytest.mark.parametrize(
+    "options", ["--from now", "--from 1 --lines 2 --follow", "--lines -1", "--lines many"]
+)
+def test_options_of_tail_that_contradict_each_other_are_a_wrong_use(
+    run: Callable[..., Result], options: str
+) -> None:
+    assert run("events", "tail", *options.split(), **NOWHERE).exit_code == 2
+
+
+@pytest.mark.parametrize("position", ["0", "-1", "first"])
+def test_only_a_position_can_be_shown(run: Callable[..., Result], position: str) -> None:
+    assert run("events", "show", position, **NOWHERE).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "url", ["ftp://me:word@host/", "127.0.0.1:3000", "http://", "http://host:99999/", "http://[::1"]
+)
+def test_only_http_and_https_are_forwarded_to_and_a_wrong_url_is_not_repeated(
+    run: Callable[..., Result], url: str
+) -> None:
+    result = run("listen", "--forward-to", url, **NOWHERE)
+
+    assert result.exit_code == 1
+    assert "no http or https URL" in result.stderr
+    assert "try: --forward-to http://" in result.stderr
+    assert "word" not in result.stderr
+
+
+def test_listen_needs_to_know_where_to(run: Callable[..., Result]) -> None:
+    assert run("listen", **NOWHERE).exit_code == 2
+
+
+@pytest.mark.parametrize("secret", ["hunter2", "whsec_hunter2", "whsec_", f"whsec_{'A' * 28}"])
+def test_a_secret_that_signs_nothing_is_refused_and_not_repeated(
+    run: Callable[..., Result], secret: str
+) -> None:
+    url = "http://127.0.0.1:1"
+    for result in (
+        run("listen", "--forward-to", url, "--secret", secret, **NOWHERE),
+        run("listen", "--forward-to", url, **NOWHERE, CUSTOMERS_WEBHOOK_SECRET=secret),
+    ):
+        assert result.exit_code == 1
+        assert "`whsec_` and base64 of 24 to 64 bytes" in result.stderr
+        assert "hunter2" not in result.output
+        assert "A" * 28 not in result.output
+
+
+def test_the_signing_secret_outlives_a_new_master_key(run: Callable[..., Result]) -> None:
+    newer = f"newer:{base64.b64encode(bytes(range(32))).decode()}"
+
+    before = run("listen", "--print-secret", **NOWHERE)
+    after = run(
+        "listen", "--print-secret", **{**NOWHERE, "CUSTOMERS_MASTER_KEYS": f"{newer},{KEY}"}
+    )
+    another = run("listen", "--print-secret", **{**NOWHERE, "CUSTOMERS_MASTER_KEYS": newer})
+
+    assert before.stdout.startswith("whsec_")
+    assert len(base64.b64decode(before.stdout.strip().removeprefix("whsec_"))) == 32
+    assert before.stdout == after.stdout != another.stdout
 
 
 def test_doctor_names_the_mend_of_what_is_wrong(run: Callable[..., Result]) -> None:

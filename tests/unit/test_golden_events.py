@@ -1,7 +1,5 @@
 """Stored forms are for ever: a file per type and version, written once, never edited."""
 
-from pathlib import Path
-
 import msgspec
 import pytest
 from msgspec import Raw
@@ -19,9 +17,9 @@ from events.customer import (
     PreviousData,
 )
 from events.errors import UnknownEvent
+from events.schemas import PUBLISHED
 from events.upcasters import NEWEST_VERSION
-
-GOLDEN = Path(__file__).parent.parent / "golden" / "events"
+from tests.support.evolution import golden_event
 
 JANE = CustomerData(
     email="jane@example.com",
@@ -56,23 +54,17 @@ EXAMPLES: dict[str, CustomerEvent] = {
 @pytest.mark.parametrize("event_type", EVENT_TYPES)
 def test_the_newest_version_encodes_to_its_golden_file(event_type: str) -> None:
     version = NEWEST_VERSION[event_type]
-    golden = (GOLDEN / f"{event_type}.v{version}.json").read_bytes()
 
-    assert msgspec.json.format(codec.encode(EXAMPLES[event_type]), indent=2) + b"\n" == golden
+    assert msgspec.json.format(
+        codec.encode(EXAMPLES[event_type]), indent=2
+    ) + b"\n" == golden_event(event_type, version)
 
 
-@pytest.mark.parametrize(
-    ("event_type", "version"),
-    [
-        (name, version)
-        for name, newest in NEWEST_VERSION.items()
-        for version in range(1, newest + 1)
-    ],
-)
+@pytest.mark.parametrize(("event_type", "version"), PUBLISHED)
 def test_every_version_ever_stored_decodes_to_the_newest_form(
     event_type: str, version: int
 ) -> None:
-    golden = (GOLDEN / f"{event_type}.v{version}.json").read_bytes()
+    golden = golden_event(event_type, version)
 
     assert codec.decode(event_type, version, golden) == EXAMPLES[event_type]
 

@@ -41,7 +41,9 @@ def a_database(
 def status_of(
     database: DatabaseFacts | Unknown, *, sequence: int | None = 7, head: int = 7
 ) -> Status:
-    broker = NatsFacts(version="2.15.1", has_jetstream=True, last_sequence=sequence)
+    broker = NatsFacts(
+        version="2.15.1", has_jetstream=True, last_sequence=sequence, max_payload=1024 * 1024
+    )
     return describe(Settings(), None, Facts(database=database, nats=broker), head)
 
 
@@ -96,13 +98,26 @@ def test_a_process_that_fell_silent_counts_as_not_running() -> None:
     assert [process.kind for process in status.processes] == ["api", "projector"]
 
 
-def test_a_relay_that_stopped_says_why() -> None:
-    relay = a_process("relay", condition="stopped", words="the stream holds other events")
+@pytest.mark.parametrize("condition", ["stopped", "damaged"])
+def test_a_relay_in_trouble_says_why(condition: str) -> None:
+    relay = a_process("relay", condition=condition, words="the stream holds other events.")
     processes = [a_process("api"), relay, a_process("projector", condition="live", words="")]
 
     status = status_of(a_database(processes=processes))
 
-    assert status.problems == ["The relay (process 4711): stopped, the stream holds other events."]
+    said = f"The relay (process 4711): {condition}, the stream holds other events."
+    assert status.problems == [said]
+
+
+def test_a_broker_that_takes_less_than_the_api_believes_is_a_problem() -> None:
+    broker = NatsFacts(
+        version="2.15.1", has_jetstream=True, last_sequence=7, max_payload=1024 * 1024
+    )
+    facts = Facts(database=a_database(), nats=broker)
+
+    assert describe(Settings(nats_max_payload=1024 * 1024), None, facts, 7).problems == []
+    (problem,) = describe(Settings(nats_max_payload=1024 * 1024 + 1), None, facts, 7).problems
+    assert problem.startswith("NATS takes messages of 1048576 bytes, and CUSTOMERS_NATS_MAX_PAY")
 
 
 def test_a_database_that_cannot_be_asked_leaves_the_rest_unknown() -> None:

@@ -4,7 +4,6 @@ Paths, methods, scopes and names of the calls are those of the routes themselves
 rest of its own, and every limit is the constant that the code checks.
 """
 
-import hashlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
@@ -12,11 +11,11 @@ from importlib.metadata import version
 from typing import Final, TypeVar
 
 import msgspec
-from litestar import HttpMethod, MediaType, Response, route
+from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from runtime.web.headers import header
+from runtime.web.fixed import FixedDocument
 from runtime.web.openapi.headers import ANSWER_HEADERS, header_refs
 from runtime.web.openapi.kit import Answer, Description, FailureExample, Json, Operation
 from runtime.web.openapi.parameters import PARAMETERS, parameter_refs
@@ -115,6 +114,7 @@ _TAGS: Final = {
     "Customers": "One customer, by its id.",
     "External ids": "The same by your own id, percent-encoded (`%2F` too).",
     "Lists": "Many customers at once.",
+    "Events": "What happened, for subscribers: the events, and what describes them.",
     "Service": "The service itself; no key is needed.",
 }
 
@@ -218,24 +218,13 @@ def with_document(
     """These routes, and the one that answers their document."""
 
     @cache
-    def body() -> bytes:
-        return msgspec.json.encode(describe(all_routes, descriptions))
-
-    @cache
-    def tag() -> str:
-        return f'"{hashlib.sha256(body()).hexdigest()[:32]}"'
+    def document() -> FixedDocument:
+        return FixedDocument(msgspec.json.encode(describe(all_routes, descriptions)))
 
     @route("/openapi.json", http_method=[HttpMethod.GET, HttpMethod.HEAD], opt={"public": True})
     async def openapi(request: AnyRequest) -> Response[bytes]:
         """This document."""
-        known = (header(request.scope, b"if-none-match") or b"").decode("latin-1")
-        is_known = known == "*" or tag() in known
-        return Response(
-            b"" if is_known else body(),
-            status_code=304 if is_known else 200,
-            media_type=MediaType.JSON,
-            headers={"ETag": tag(), "Cache-Control": "no-cache"},
-        )
+        return document().answer(request)
 
     all_routes = [*routes, openapi]
     return all_routes

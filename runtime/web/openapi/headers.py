@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from runtime.web.fixed import A_DAY
 from runtime.web.openapi.kit import Json
 
 
@@ -17,6 +18,7 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
         required=True,
         pattern="^no-(store|cache)$",
     ),
+    "Cache-Control-A-Day": _header("Anybody may keep it for a day.", required=True, const=A_DAY),
     "Content-Security-Policy": _header(
         "What the page may load: nothing from elsewhere.", required=True
     ),
@@ -32,6 +34,9 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
         "What the API key has left now: `r` requests, all of them again in `t` seconds. Not there "
         "when the limit is off.",
         pattern='^"default";r=[0-9]+;t=[0-9]+$',
+    ),
+    "X-Accel-Buffering": _header(
+        "Tells proxies to pass each piece on at once.", required=True, const="no"
     ),
     "Retry-After": _header(
         "Send the request again after so many seconds.", required=True, pattern="^[1-9][0-9]*$"
@@ -83,6 +88,7 @@ _TRUE_NAMES: Final = {
     "Location-Of-Created": "Location",
     "Current-ETag": "ETag",
     "Document-ETag": "ETag",
+    "Cache-Control-A-Day": "Cache-Control",
 }
 
 

@@ -76,6 +76,9 @@ SERVICE: Final = Description(
         "docs": Operation(
             tag="Service", description="It loads nothing from elsewhere.", answers={200: _PAGE}
         ),
+        "docs_events": Operation(
+            tag="Service", description="It loads nothing from elsewhere.", answers={200: _PAGE}
+        ),
         "docs_asset": Operation(
             tag="Service",
             description="Served from here, like the page.",

@@ -1,0 +1,194 @@
+"""Compares the JetStream stream of a log with the log: its end before publishing goes on, and
+what stands before that from time to time.
+
+The end decides whether to publish at all: when it is not a place of the log, one of the two is of
+another history. What is missing or changed further in is damage in NATS' storage. It gets no
+worse by publishing on, which still puts each event where it belongs; a person is told to have the
+stream made again.
+"""
+
+import random
+from collections.abc import Callable
+from typing import Final, cast
+
+import msgspec
+import structlog
+from msgspec import Struct
+from nats.aio.client import Client
+from nats.js import JetStreamContext
+from nats.js.api import RawStreamMsg, StreamInfo
+from nats.js.errors import NotFoundError
+
+from events import jetstream
+from events.envelope import Position
+from events.errors import EventsError, StreamContradiction
+from events.relay_log import RelayLog
+from events.rendering import Renderer, is_same_message
+
+REQUEST_SECONDS: Final = 3.0
+_SAMPLES: Final = 16
+_DELETE: Final = "Delete the stream, and it is filled again from the log."
+_UNDECIDED: Final = (
+    "Nothing is published until a person decides which one is right. Is it the log: delete the "
+    "stream, and it is filled again. Was the database restored too far back: restore a newer copy."
+)
+
+log = structlog.get_logger()
+
+
+class StreamEnd(Struct, frozen=True, kw_only=True):
+    """Where a stream ends that is a copy of the log so far."""
+
+    name: str
+    generation: int
+    position: Position
+
+
+class _State(Struct, frozen=True):
+    first_seq: int
+    last_seq: int
+    deleted: list[int] | None = None
+
+
+class _Info(Struct, frozen=True):
+    state: _State | None = None
+
+
+class StreamCheck:
+    """Looks at the stream of one log; `client` raises nats.errors.Error while NATS is away."""
+
+    def __init__(self, client: Callable[[], Client], renderer: Renderer, *, replicas: int) -> None:
+        self._client = client
+        self._renderer = renderer
+        self._replicas = replicas
+        self._accounted: frozenset[int] = frozenset()
+        self._suspects: set[int] = set()
+
+    async def find_end(self, reader: RelayLog) -> StreamEnd:
+        """The end of the stream, proven to be a place of the log; makes a stream that is missing.
+
+        Raises StreamContradiction.
+        """
+        generation = (await reader.head()).generation
+        name = jetstream.stream_name(self._renderer.log_id, generation)
+        state = (await self._stream_info(name, generation)).state
+        # The log is asked after the stream: it can only have grown since.
+        head = await reader.head()
+        if state.last_seq > head.position:
+            raise StreamContradiction(
+                f"JetStream stream {name} ends at {state.last_seq}, the log at {head.position}: "
+                f"the database was restored to an earlier point, or somebody else published. "
+                f"{_UNDECIDED}"
+            )
+        if state.last_seq > 0:
+            await self._compare_end(reader, name, state.last_seq, generation)
+        # A stream that was made again has none of the faults of the one before.
+        self._accounted, self._suspects = frozenset(), set()
+        return StreamEnd(name=name, generation=generation, position=Position(state.last_seq))
+
+    async def last_sequence(self, generation: int) -> int:
+        """The last sequence of the stream; 0 when there is none."""
+        name = jetstream.stream_name(self._renderer.log_id, generation)
+        try:
+            return (await self._stream.stream_info(name)).state.last_seq
+        except NotFoundError:
+            return 0
+
+    async def audit(self, reader: RelayLog, end: StreamEnd) -> str:
+        """What is wrong before the end, in words; empty when nothing was found.
+
+        Every absence is held against the erasures in the log, some messages against their events.
+        """
+        missing = await self._find_missing(reader, end)
+        if missing is not None:
+            return (
+                f"JetStream stream {end.name} lacks message {missing}, and no erasure accounts for "
+                f"that: somebody deleted or purged it, or NATS lost it. {_DELETE}"
+            )
+        # What was found once is looked at until it is mended.
+        picked = {random.randint(1, end.position) for _ in range(_SAMPLES if end.position else 0)}  # noqa: S311 - a sample, no secret
+        for sequence in sorted(self._suspects | picked):
+            if await self._is_right(reader, end, Position(sequence)):
+                self._suspects.discard(sequence)
+            else:
+                self._suspects.add(sequence)
+        if self._suspects:
+            first = min(self._suspects)
+            return (
+                f"Message {first} of JetStream stream {end.name} is not what event {first} of the "
+                f"log says: it was changed in NATS' storage. {_DELETE}"
+            )
+        return ""
+
+    async def _stream_info(self, name: str, generation: int) -> StreamInfo:
+        try:
+            return await self._stream.stream_info(name)
+        except NotFoundError:
+            config = jetstream.stream_config(self._renderer.log_id, generation, self._replicas)
+            info = await self._stream.add_stream(config)
+            log.info("relay.stream_created", stream=name)
+            return info
+
+    async def _compare_end(
+        self, reader: RelayLog, name: str, sequence: int, generation: int
+    ) -> None:
+        subjects = f"customers.{self._renderer.log_id}.{generation}.>"
+        try:
+            last = await self._stream.get_last_msg(name, subjects)
+        except NotFoundError:
+            last = None
+        if last is None or last.seq != sequence:
+            raise StreamContradiction(
+                f"JetStream stream {name} ends at {sequence}, but somebody deleted or purged the "
+                f"last messages, so it cannot be compared with the log. {_DELETE}"
+            )
+        (event,) = await reader.read_after(Position(sequence - 1), 1)
+        headers = _headers(last)
+        # The chain stands for every event before this one too.
+        if (
+            headers.get(jetstream.DIGEST_HEADER) != event.stored.digest.hex()
+            or headers.get(jetstream.CHAIN_HEADER) != event.stored.chain.hex()
+        ):
+            raise StreamContradiction(
+                f"Message {sequence} of JetStream stream {name} is not event {sequence} of the "
+                "log: the database was restored to an earlier point, or somebody else published. "
+                f"{_UNDECIDED}"
+            )
+
+    async def _find_missing(self, reader: RelayLog, end: StreamEnd) -> Position | None:
+        """The first message before the end that is missing and should not be."""
+        answer = await self._client().request(
+            f"$JS.API.STREAM.INFO.{end.name}", b'{"deleted_details":true}', timeout=REQUEST_SECONDS
+        )
+        state = msgspec.json.decode(answer.data, type=_Info).state
+        if state is None:
+            raise NotFoundError(description=f"JetStream stream {end.name} is gone")
+        holes = frozenset(state.deleted or ())
+        missing = await reader.first_unaccounted(
+            min(state.first_seq, end.position + 1), sorted(holes - self._accounted)
+        )
+        if missing is None:
+            self._accounted = holes
+        return missing
+
+    async def _is_right(self, reader: RelayLog, end: StreamEnd, position: Position) -> bool:
+        try:
+            found = await self._stream.get_msg(end.name, seq=position)
+        except NotFoundError:
+            # Whether that may be is found out where absences are.
+            return True
+        (keyed,) = await reader.read_after(Position(position - 1), 1)
+        try:
+            message = self._renderer.message(keyed, end.generation)
+        except EventsError:
+            # It was published, so it is the log that has a fault now, and a check of its own.
+            return True
+        return is_same_message(found.subject or "", _headers(found), found.data or b"", message)
+
+    @property
+    def _stream(self) -> JetStreamContext:
+        return self._client().jetstream(timeout=REQUEST_SECONDS)
+
+
+def _headers(message: RawStreamMsg) -> dict[str, str]:
+    return cast(dict[str, str], message.headers or {})

@@ -1,0 +1,129 @@
+"""Wakes whoever waits for an event of a workspace: one look for all, and no connection held.
+
+A look follows each ping after an append, and each half second: pings may be lost, or NATS be away.
+"""
+
+import asyncio
+from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
+from contextlib import asynccontextmanager, contextmanager, suppress
+from typing import Final
+
+import psycopg
+import structlog
+
+from events.envelope import WorkspaceId
+from events.feed import FeedPlace
+
+_POLL_SECONDS: Final = 0.5
+_PAUSE_SECONDS: Final = 0.02
+"""Between two looks, however often it rings: all that happens meanwhile is found by the second."""
+_CHECK_SECONDS: Final = 0.5
+
+log = structlog.get_logger()
+
+
+class Expected:
+    """Somebody who knows a workspace's events up to a place, and waits for what follows."""
+
+    def __init__(self, place: FeedPlace) -> None:
+        self.place = place
+        self._woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def wake(self) -> None:
+        """There is something to read, or nothing to wait for any more."""
+        if not self._woken.done():
+            self._woken.set_result(None)
+
+    async def wait(self, seconds: float, check: Callable[[], Awaitable[None]]) -> bool:
+        """Wait to be woken; False when nobody did in time.
+
+        `check` is called now and then, and in the end: what it raises ends the waiting.
+        """
+        now = asyncio.get_running_loop().time
+        deadline = now() + seconds
+        while not self._woken.done() and now() < deadline:
+            await asyncio.wait({self._woken}, timeout=min(_CHECK_SECONDS, deadline - now()))
+            await check()
+        return self._woken.done()
+
+
+class Arrivals:
+    """Knows who waits for events of which workspace, and looks for all of them together."""
+
+    def __init__(
+        self,
+        find_ends: Callable[[Sequence[WorkspaceId]], Awaitable[dict[WorkspaceId, FeedPlace]]],
+    ) -> None:
+        self._find_ends = find_ends
+        self._waiting: dict[WorkspaceId, set[Expected]] = {}
+        self._somebody_waits = asyncio.Event()
+        self._rung = asyncio.Event()
+        self.is_over = False
+        """Whether the process stops: nobody waits any more."""
+
+    def ring(self) -> None:
+        """Something was appended, whosever it is."""
+        self._rung.set()
+
+    @contextmanager
+    def expecting(self, workspace_id: WorkspaceId, place: FeedPlace) -> Generator[Expected]:
+        """Be woken by what comes behind this place while the block runs.
+
+        Read in the block before you wait: then nothing comes between the two.
+        """
+        expected = Expected(place)
+        others = self._waiting.setdefault(workspace_id, set())
+        others.add(expected)
+        self._somebody_waits.set()
+        if self.is_over:
+            expected.wake()
+        try:
+            yield expected
+        finally:
+            others.discard(expected)
+            if not others and self._waiting.get(workspace_id) is others:
+                del self._waiting[workspace_id]
+
+    @asynccontextmanager
+    async def looking(self, stop: asyncio.Event) -> AsyncGenerator[None]:
+        """Look out while the block runs; from `stop` on nobody waits."""
+        tasks = [asyncio.create_task(self._look_out()), asyncio.create_task(self._end_when(stop))]
+        try:
+            yield
+        finally:
+            for task in tasks:
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
+
+    async def _end_when(self, stop: asyncio.Event) -> None:
+        await stop.wait()
+        self.is_over = True
+        for everybody in self._waiting.values():
+            for expected in everybody:
+                expected.wake()
+
+    async def _look_out(self) -> None:
+        while True:
+            if not self._waiting:
+                self._somebody_waits.clear()
+                await self._somebody_waits.wait()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_POLL_SECONDS):
+                    await self._rung.wait()
+            self._rung.clear()
+            try:
+                await self._look()
+            except psycopg.Error as error:
+                # Those who wait find out by themselves when they read.
+                log.warning("arrivals.unseen", error=type(error).__name__)
+            await asyncio.sleep(_PAUSE_SECONDS)
+
+    async def _look(self) -> None:
+        waiting = {workspace: set(everybody) for workspace, everybody in self._waiting.items()}
+        ends = await self._find_ends(list(waiting))
+        for workspace_id, everybody in waiting.items():
+            for expected in everybody:
+                # Not only when there is more: a history that was lost is to be noticed as well.
+                if ends[workspace_id] != expected.place:
+                    expected.wake()

@@ -1,0 +1,228 @@
+"""What befalls a stream: the relay mends it from the log, or says what a person has to do."""
+
+import shutil
+from collections.abc import AsyncGenerator, Generator
+
+import nats
+import psycopg
+import pytest
+from msgspec.structs import replace
+from nats.aio.client import Client
+
+from events import jetstream
+from events.batches import Message, publish_batch
+from events.customer import CustomerErased
+from events.envelope import Position
+from events.keys import Keyring
+from events.log import LogReader, PostgresLog
+from events.relay import Relay
+from runtime.nats import NatsLine
+from runtime.settings import Settings
+from tests.support.api import CUSTOMERS, make_key, running_api, with_key
+from tests.support.builders import Writer
+from tests.support.nats_server import NatsServer, nats_with
+from tests.support.relaying import a_renderer, published, relaying, until_published
+from tests.support.signals import until
+from tests.support.writing import create
+
+SOON = 0.05
+
+
+@pytest.fixture
+async def client(nats_url: str) -> AsyncGenerator[Client]:
+    """A NATS client with full rights."""
+    connected = await nats.connect(nats_url, pending_size=-1)
+    yield connected
+    await connected.close()
+
+
+@pytest.fixture
+def writer(keyring: Keyring) -> Writer:
+    """A writer of one workspace."""
+    return Writer(keyring)
+
+
+@pytest.fixture
+def stream(settings: Settings) -> str:
+    """The name of this test's stream."""
+    return jetstream.stream_name(settings.log_id, 1)
+
+
+@pytest.fixture
+def own_nats() -> Generator[NatsServer]:
+    """A NATS server of this test's own."""
+    with nats_with() as server:
+        yield server
+
+
+async def fill(settings: Settings, client: Client, messages: list[Message]) -> None:
+    """Make the stream and put in these messages, whatever the log says."""
+    await client.jetstream().add_stream(jetstream.stream_config(settings.log_id, 1, 1))
+    name = jetstream.stream_name(settings.log_id, 1)
+    await publish_batch(client, name, messages, last_sequence=0, wait_seconds=10)
+
+
+async def messages_of(settings: Settings, log_reader: LogReader) -> list[Message]:
+    """The messages of all events of the log."""
+    events = await log_reader.read_after(Position(0), 10)
+    return [a_renderer(settings).message(keyed, 1) for keyed in events]
+
+
+async def said(relay: Relay, condition: str) -> str:
+    """What the relay says as soon as it is in this condition."""
+    await until(lambda: relay.state.condition == condition)
+    return relay.state.words
+
+
+async def test_a_hole_that_an_erasure_accounts_for_is_no_fault(
+    settings: Settings,
+    client: Client,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    stream: str,
+    database_url: str,
+) -> None:
+    person = writer.a_customer()
+    await postgres_log.append([writer.group(writer.event(person)), writer.creation()])
+    erased = writer.event(person, 2, CustomerErased(positions=(1,)))
+    await postgres_log.append([writer.group(erased)])
+    with psycopg.connect(database_url, autocommit=True) as owner:
+        owner.execute("DELETE FROM keyring.data_keys WHERE stream_id = %s", [person])
+    async with relaying(settings, client):
+        await until_published(settings, client, 3)
+    await client.jetstream().delete_msg(stream, 1)
+
+    async with relaying(settings, client, audit_seconds=SOON) as relay:
+        await postgres_log.append([writer.creation()])
+        await until(lambda: relay.state.sequence == 4)
+        assert (await said(relay, "publishing")) == ""
+        # The erasure itself accounts for what was before it, and not for its own absence.
+        await client.jetstream().delete_msg(stream, 3)
+        assert "lacks message 3" in await said(relay, "damaged")
+
+
+async def test_a_message_that_is_missing_is_noticed_and_publishing_goes_on(
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream: str
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(5)])
+    async with relaying(settings, client, audit_seconds=SOON) as relay:
+        await until_published(settings, client, 5)
+        await client.jetstream().delete_msg(stream, 2)
+        assert "lacks message 2, and no erasure accounts for that" in await said(relay, "damaged")
+
+        await postgres_log.append([writer.creation()])
+        await until_published(settings, client, 6)
+        assert relay.state.condition == "damaged"
+
+        # What it told to do mends it.
+        await client.jetstream().delete_stream(stream)
+        assert len(await published(settings, client, 6)) == 6
+        await until(lambda: relay.state.condition == "publishing")
+
+
+async def test_a_purge_that_leaves_the_end_is_noticed(
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream: str
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(5)])
+    async with relaying(settings, client, audit_seconds=SOON) as relay:
+        await until_published(settings, client, 5)
+        await client.jetstream().purge_stream(stream, keep=2)
+        assert "lacks message 1" in await said(relay, "damaged")
+
+
+async def test_a_stream_purged_of_everything_stops_the_relay(
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream: str
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(3)])
+    async with relaying(settings, client):
+        await until_published(settings, client, 3)
+    await client.jetstream().purge_stream(stream)
+    async with relaying(settings, client) as relay:
+        assert "Delete the stream, and it is filled again" in await said(relay, "stopped")
+
+
+async def test_a_message_that_was_changed_in_storage_is_noticed(
+    settings: Settings,
+    client: Client,
+    postgres_log: PostgresLog,
+    log_reader: LogReader,
+    writer: Writer,
+    stream: str,
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(5)])
+    messages = await messages_of(settings, log_reader)
+    messages[2] = replace(messages[2], body=messages[2].body.replace(b"jane@", b"jand@"))
+    await fill(settings, client, messages)
+
+    async with relaying(settings, client, audit_seconds=SOON) as relay:
+        words = await said(relay, "damaged")
+        assert words.startswith(f"Message 3 of JetStream stream {stream} is not what event 3 of")
+
+
+async def test_messages_published_under_another_public_url_are_no_fault(
+    settings: Settings,
+    client: Client,
+    postgres_log: PostgresLog,
+    log_reader: LogReader,
+    writer: Writer,
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(5)])
+    before = replace(settings, public_url="https://before.example")
+    await fill(settings, client, await messages_of(before, log_reader))
+    async with relaying(settings, client, audit_seconds=SOON) as relay:
+        await postgres_log.append([writer.creation()])
+        await until(lambda: relay.state.sequence == 6)
+        assert relay.state.condition == "publishing"
+
+
+async def test_a_foreign_message_stops_the_relay_and_no_write(
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    await postgres_log.append([writer.creation()])
+    async with relaying(settings, client) as relay, running_api(settings) as api:
+        await until_published(settings, client, 1)
+        subject = f"customers.{settings.log_id}.1.acme.00.created"
+        await client.jetstream().publish(subject, b"foreign")
+        await create(with_key(api, make_key(settings)))
+        relay.wake()
+        words = await said(relay, "stopped")
+        assert "somebody else published" in words
+        assert "Is it the log: delete the stream, and it is filled again." in words
+        assert (await api.post(CUSTOMERS, json={"email": "joe@example.com"})).status_code == 200
+
+        await client.jetstream().delete_stream(jetstream.stream_name(settings.log_id, 1))
+        await published(settings, client, 3)
+
+
+async def test_a_stream_rolled_back_to_an_older_copy_is_filled_up_again(
+    settings: Settings, postgres_log: PostgresLog, writer: Writer, own_nats: NatsServer
+) -> None:
+    settings = replace(settings, nats_url=own_nats.url)
+    line = NatsLine(settings, "test relay")
+    await postgres_log.append([writer.creation() for _ in range(3)])
+    async with line.kept_up(), relaying(settings, line.client) as relay:
+        await until(lambda: relay.state.sequence == 3)
+        store, copy = own_nats.folder / "js", own_nats.folder / "copy"
+        own_nats.stop()
+        shutil.copytree(store, copy)
+        own_nats.start()
+        await postgres_log.append([writer.creation() for _ in range(3)])
+        relay.wake()
+        await until(lambda: relay.state.sequence == 6)
+        before = await all_bodies(own_nats, settings, 6)
+
+        own_nats.stop()
+        shutil.rmtree(store)
+        shutil.move(copy, store)
+        own_nats.start()
+        assert await all_bodies(own_nats, settings, 6) == before
+        await until(lambda: relay.state.condition == "publishing")
+
+
+async def all_bodies(server: NatsServer, settings: Settings, count: int) -> list[bytes]:
+    """The bodies of so many messages, waiting for them."""
+    client = await nats.connect(server.url)
+    try:
+        return [message.data for message in await published(settings, client, count)]
+    finally:
+        await client.close()

@@ -1,0 +1,247 @@
+"""Reading the log by filters, from any place, and following it."""
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
+
+import pytest
+from psycopg import AsyncConnection
+from psycopg.rows import TupleRow
+
+from events.customer import CustomerDeleted, CustomerRestored
+from events.envelope import CustomerId, Position, StoredEvent, WorkspaceId
+from events.errors import HistoryChanged, PositionBeyondEnd
+from events.follower import PAGE, Follower
+from events.jetstream import appended_ping
+from events.keys import Keyring
+from events.log import LogReader, PostgresLog
+from events.walk import LogWalk, Wanted
+from runtime.cli_follow import Watch
+from runtime.nats import NatsLine
+from runtime.postgres import Role, connect, connect_as_owner
+from runtime.settings import Settings
+from tests.integration.test_plans_from_the_start import rows_read
+from tests.support.builders import ACME, GLOBEX, JANE, Writer
+from tests.support.signals import until
+
+SANDBOX = WorkspaceId("acme_test")
+
+
+@pytest.fixture
+async def connection(settings: Settings) -> AsyncGenerator[AsyncConnection[TupleRow]]:
+    """The log as the command line reads it."""
+    async with await connect(settings, Role.RELAY, "test walk") as connection_:
+        yield connection_
+
+
+async def fill(postgres_log: PostgresLog, keyring: Keyring, rounds: int = 4) -> list[CustomerId]:
+    """Three workspaces whose events take turns; some customers of acme."""
+    writers = [Writer(keyring, workspace) for workspace in (ACME, SANDBOX, GLOBEX)]
+    customers: list[CustomerId] = []
+    for _ in range(rounds):
+        for writer in writers:
+            customer = writer.a_customer()
+            events = [
+                writer.event(customer),
+                writer.event(customer, 2, CustomerDeleted(customer=JANE)),
+                writer.event(customer, 3, CustomerRestored(customer=JANE)),
+            ]
+            await postgres_log.append([writer.group(event) for event in events])
+            if writer is writers[0]:
+                customers.append(customer)
+    return customers
+
+
+def fits(event: StoredEvent, wanted: Wanted) -> bool:
+    """Whether an event is wanted, said in another way than SQL."""
+    return (
+        wanted.workspace_id in (None, event.workspace_id)
+        and wanted.customer_id in (None, event.stream_id)
+        and (not wanted.types or event.type in wanted.types)
+    )
+
+
+async def read_all(
+    walk: LogWalk, connection: AsyncConnection[TupleRow], limit: int
+) -> list[Position]:
+    """What is left of a walk."""
+    found: list[Position] = []
+    while (page := await walk.read(connection, limit)) is not None:
+        assert len(page) <= limit
+        found += [keyed.stored.position for keyed in page]
+    return found
+
+
+async def test_each_filter_finds_exactly_its_events_from_every_place(
+    connection: AsyncConnection[TupleRow],
+    settings: Settings,
+    postgres_log: PostgresLog,
+    keyring: Keyring,
+) -> None:
+    customers = await fill(postgres_log, keyring)
+    keyed = await LogReader(connection, settings.log_id).read_after(Position(0), 99)
+    log = [event.stored for event in keyed]
+    for wanted in (
+        Wanted(),
+        Wanted(types=("CustomerDeleted",)),
+        Wanted(workspace_id=ACME),
+        Wanted(workspace_id=SANDBOX, types=("CustomerCreated", "CustomerRestored")),
+        Wanted(customer_id=customers[1]),
+        Wanted(customer_id=customers[2], workspace_id=ACME, types=("CustomerRestored",)),
+        Wanted(customer_id=customers[2], workspace_id=GLOBEX),
+        Wanted(workspace_id=WorkspaceId("nobody")),
+        Wanted(types=("CustomerErased",)),
+    ):
+        expected = [event.position for event in log if fits(event, wanted)]
+        # Stretches that end before, at and behind an event.
+        for stretch in (1, 2, 5, 1000):
+            walk = LogWalk(settings.log_id, wanted, stretch=stretch)
+            assert await read_all(walk, connection, 2) == expected
+            await walk.go_back(connection, 3)
+            assert await read_all(walk, connection, 2) == expected[-3:]
+        for first in range(1, len(log) + 2):
+            walk = LogWalk(settings.log_id, wanted)
+            await walk.go_before(connection, Position(first))
+            assert await read_all(walk, connection, 1000) == [n for n in expected if n >= first]
+
+
+async def test_a_filter_looks_at_its_own_events_and_not_at_the_log(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    [customer] = await fill(postgres_log, keyring, rounds=1)
+    others = Writer(keyring, GLOBEX)
+    for _ in range(8):
+        await postgres_log.append([others.creation() for _ in range(500)])
+    before = rows_read(settings, "log.events")
+    async with await connect(settings, Role.RELAY, "test plans") as connection:
+        for wanted in (Wanted(workspace_id=ACME), Wanted(customer_id=customer)):
+            walk = LogWalk(settings.log_id, wanted)
+            assert len(await read_all(walk, connection, 100)) == 3
+            await walk.go_back(connection, 2)
+            await walk.go_before(connection, Position(2))
+            assert len(await read_all(walk, connection, 100)) == 2
+        # The whole log is looked at by its end.
+        newest = LogWalk(settings.log_id, Wanted())
+        await newest.go_back(connection, 10)
+        assert len(await read_all(newest, connection, 100)) == 10
+    # Closed, a connection has told all that it read.
+    assert 0 < rows_read(settings, "log.events") - before < 150
+
+
+def a_follower(settings: Settings, told: list[str], **more: float) -> Follower:
+    """A follower of everything."""
+    return Follower(
+        lambda: connect(settings, Role.RELAY, "test follower"),
+        settings.log_id,
+        Wanted(),
+        told.append,
+        **more,
+    )
+
+
+async def positions(follower: Follower, number: int) -> list[Position]:
+    """The first positions that a follower of all that comes from the beginning delivers."""
+    found: list[Position] = []
+    async with aclosing(follower.pages(first=Position(1), follow=True)) as pages:
+        async for page in pages:
+            found += [keyed.stored.position for keyed in page]
+            if len(found) >= number:
+                break
+    return found
+
+
+async def test_a_follower_that_is_woken_does_not_wait_for_its_next_look(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    follower = a_follower(settings, [], poll_seconds=3600)
+    following = asyncio.create_task(positions(follower, 1))
+    await postgres_log.append([writer.creation()])
+
+    def woken() -> bool:
+        follower.wake()
+        return following.done()
+
+    await until(woken)
+    assert await following == [1]
+
+
+async def test_the_command_line_is_rung_by_whoever_appends(settings: Settings) -> None:
+    async with Watch(settings).follower(Wanted(), hears=True) as follower:
+        # It is rung once when NATS is there.
+        await until(follower._wake.is_set)
+        follower._wake.clear()
+        line = NatsLine(settings, "test appends")
+        async with line.kept_up():
+
+            async def rung() -> bool:
+                await line.ping(appended_ping(settings.log_id), b"1")
+                return follower._wake.is_set()
+
+            await until(rung)
+
+
+async def test_without_following_it_ends_where_the_log_ends(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    end = PAGE + 3
+    await postgres_log.append([writer.creation() for _ in range(end)])
+    found: list[Position] = []
+    async for page in a_follower(settings, []).pages(first=Position(2), follow=False):
+        # What comes while a page is looked at is not shown.
+        await postgres_log.append([writer.creation()])
+        found += [keyed.stored.position for keyed in page]
+    assert found == list(range(2, end + 1))
+
+
+async def test_a_position_behind_the_next_one_is_refused(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    await postgres_log.append([Writer(keyring).creation()])
+
+    with pytest.raises(PositionBeyondEnd, match="no position 3 yet: the log ends at 1"):
+        await anext(a_follower(settings, []).pages(first=Position(3), follow=True))
+
+
+def hang_up(settings: Settings, *statements: str) -> None:
+    """Break the follower's connection, after these statements of the owner."""
+    with connect_as_owner(settings, "test owner") as owner:
+        for statement in statements:
+            owner.execute(statement.encode())
+        owner.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND application_name = 'test follower'"
+        )
+
+
+async def test_a_lost_connection_is_told_and_nothing_is_skipped_or_repeated(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    told: list[str] = []
+    await postgres_log.append([writer.creation() for _ in range(2)])
+    async with aclosing(a_follower(settings, told).pages(newest=1, follow=True)) as pages:
+        assert [keyed.stored.position for keyed in await anext(pages)] == [2]
+        hang_up(settings)
+        await postgres_log.append([writer.creation() for _ in range(2)])
+        assert [keyed.stored.position for keyed in await anext(pages)] == [3, 4]
+    assert [words.partition(" (")[0] for words in told] == ["Postgres is away", "Postgres is back."]
+
+
+async def test_a_log_that_was_restored_meanwhile_is_not_followed_any_further(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    await postgres_log.append([writer.creation() for _ in range(2)])
+    async with aclosing(a_follower(settings, []).pages(newest=1, follow=True)) as pages:
+        await anext(pages)
+        hang_up(
+            settings,
+            "ALTER TABLE log.events DISABLE TRIGGER events_refuse_change",
+            "DELETE FROM log.events WHERE position = 2",
+            "ALTER TABLE log.events ENABLE ALWAYS TRIGGER events_refuse_change",
+        )
+        await postgres_log.append([writer.creation() for _ in range(2)])
+        with pytest.raises(HistoryChanged, match="Event 2 is not in the log as it was read"):
+            await anext(pages)

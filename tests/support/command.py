@@ -1,0 +1,111 @@
+"""The command line as a person runs it, on the servers of a test."""
+
+import asyncio
+import os
+import signal
+import sys
+import termios
+from asyncio.subprocess import PIPE, Process
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from runtime.settings import Settings
+from tests.support.dev import CUSTOMERS, clean_environment
+
+
+class Ran(Struct, frozen=True, kw_only=True):
+    """A command that has ended."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        """What it printed."""
+        return self.out.splitlines()
+
+
+class Command:
+    """`customers` in a folder, or with the settings of a test."""
+
+    def __init__(self, *, place: Path | None = None, settings: Settings | None = None) -> None:
+        self._place = place
+        self._environ = clean_environment()
+        if settings is not None:
+            self._environ |= {
+                "CUSTOMERS_DATABASE_URL": settings.database_url,
+                "CUSTOMERS_NATS_URL": settings.nats_url,
+                "CUSTOMERS_LOG_ID": str(settings.log_id),
+                "CUSTOMERS_MASTER_KEYS": settings.master_keys,
+            }
+
+    async def run(self, *arguments: str, **environ: str) -> Ran:
+        """Run until it ends by itself."""
+        process = await self._start([*CUSTOMERS, *arguments], environ)
+        return await _ended(process)
+
+    async def shell(self, script: str) -> Ran:
+        """Run a line of shell in which `customers` is the command; a failing pipe fails."""
+        customers = f'customers() {{ "{sys.executable}" -m runtime.cli "$@"; }}'
+        process = await self._start(["bash", "-o", "pipefail", "-c", f"{customers}; {script}"], {})
+        return await _ended(process)
+
+    async def look(self, columns: int, *arguments: str, **environ: str) -> str:
+        """What a terminal of this width gets to show; a little, that ends by itself."""
+        terminal, its_end = os.openpty()
+        termios.tcsetwinsize(its_end, (24, columns))
+        process = await asyncio.create_subprocess_exec(
+            *CUSTOMERS, *arguments, env=self._environ | environ, stdout=its_end
+        )
+        os.close(its_end)
+        assert await process.wait() == 0
+        with os.fdopen(terminal, "rb", buffering=0) as shown:
+            return shown.read(65536).decode()
+
+    @asynccontextmanager
+    async def running(self, *arguments: str, **environ: str) -> AsyncGenerator["Running"]:
+        """One that goes on until Ctrl-C, or until the block ends."""
+        process = await self._start([*CUSTOMERS, *arguments], environ)
+        try:
+            yield Running(process)
+        finally:
+            if process.returncode is None:
+                process.kill()
+                await process.communicate()
+
+    async def _start(self, command: list[str], environ: dict[str, str]) -> Process:
+        return await asyncio.create_subprocess_exec(
+            *command, cwd=self._place, env=self._environ | environ, stdout=PIPE, stderr=PIPE
+        )
+
+
+class Running:
+    """A command that runs."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def line(self) -> str:
+        """The next line it prints."""
+        assert self._process.stdout
+        return (await self._process.stdout.readline()).decode().rstrip("\n")
+
+    async def word(self) -> str:
+        """The next line it says on stderr."""
+        assert self._process.stderr
+        return (await self._process.stderr.readline()).decode().rstrip("\n")
+
+    async def stop(self) -> Ran:
+        """Ctrl-C, and what it printed since."""
+        self._process.send_signal(signal.SIGINT)
+        return await _ended(self._process)
+
+
+async def _ended(process: Process) -> Ran:
+    out, err = await process.communicate()
+    assert process.returncode is not None
+    return Ran(code=process.returncode, out=out.decode(), err=err.decode())

@@ -1,0 +1,76 @@
+"""A relay that runs in this process, and what it has published."""
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager, suppress
+
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.js.errors import NotFoundError
+
+from events import jetstream
+from events.keys import Keyring
+from events.relay import AUDIT_SECONDS, Relay
+from events.rendering import Renderer
+from runtime.postgres import Role, connect
+from runtime.settings import Settings, read_master_keys
+from tests.support.signals import LIMIT_SECONDS, until
+
+
+def a_renderer(settings: Settings) -> Renderer:
+    """What makes the messages of this service's log."""
+    return Renderer(
+        keyring=Keyring(read_master_keys(settings)),
+        log_id=settings.log_id,
+        public_url=settings.public_url,
+    )
+
+
+@asynccontextmanager
+async def relaying(
+    settings: Settings,
+    client: Client | Callable[[], Client],
+    *,
+    audit_seconds: float = AUDIT_SECONDS,
+) -> AsyncGenerator[Relay]:
+    """A relay that runs while the block does."""
+    relay = Relay(
+        lambda: connect(settings, Role.RELAY, "test relay"),
+        (lambda: client) if isinstance(client, Client) else client,
+        a_renderer(settings),
+        replicas=1,
+        message_max=settings.nats_max_payload,
+        audit_seconds=audit_seconds,
+    )
+    running = asyncio.create_task(relay.run())
+    try:
+        yield relay
+    finally:
+        running.cancel()
+        with suppress(asyncio.CancelledError):
+            await running
+
+
+async def until_published(settings: Settings, client: Client, count: int) -> None:
+    """Return when so many messages are in the stream."""
+    name = jetstream.stream_name(settings.log_id, 1)
+
+    async def is_there() -> bool:
+        with suppress(NotFoundError):
+            return (await client.jetstream().stream_info(name)).state.last_seq >= count
+        return False
+
+    await until(is_there)
+
+
+async def published(settings: Settings, client: Client, count: int) -> list[Msg]:
+    """The first `count` messages of the stream, waiting for them."""
+    await until_published(settings, client, count)
+    stream = client.jetstream()
+    subscription = await stream.pull_subscribe(
+        f"customers.{settings.log_id}.1.>", stream=jetstream.stream_name(settings.log_id, 1)
+    )
+    messages: list[Msg] = []
+    while len(messages) < count:
+        messages += await subscription.fetch(count - len(messages), timeout=LIMIT_SECONDS)
+    return messages
