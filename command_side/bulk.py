@@ -18,7 +18,7 @@ from command_side.bulk_results import (
 from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, UpdateCustomer
 from command_side.customer import Unknown, customer_of, decide, rules_broken
 from command_side.deadline import Deadline
-from command_side.draft import Draft, DraftCustomer, place_of
+from command_side.draft import Draft, DraftCustomer, log_place_of
 from command_side.errors import (
     EventTooLarge,
     ExternalIdTaken,
@@ -82,7 +82,7 @@ class BulkHandler:
         token = None
         if kept.newest is not None:
             event = await read_kept(self._means, origin, kept.newest)
-            token = self._means.token(origin, place_of(event))
+            token = self._means.token(origin, log_place_of(event))
         return BulkDone(
             results=recall_results(kept, read_rows(kept.is_strict)),
             is_strict=kept.is_strict,

@@ -108,7 +108,7 @@ class Draft:
             data_key=data_key,
             new_key=None,
             held_before=held_external_id(state),
-            place=place_of(newest),
+            place=log_place_of(newest),
         )
         self._customers.append(customer)
         return customer
@@ -196,7 +196,7 @@ class Draft:
         )
 
 
-def place_of(event: StreamEvent) -> LogPlace:
+def log_place_of(event: StreamEvent) -> LogPlace:
     """Where an event is in the log."""
     return LogPlace(generation=event.generation, position=event.position, chain=event.chain)
 

@@ -11,7 +11,9 @@ from command_side.idempotency_key import KEY_MAX
 from command_side.openapi_failures import FAILURES
 from command_side.openapi_schemas import SCHEMAS
 from events.customer import EXTERNAL_ID_MAX
-from events.document_schema import customer_schema, example_customer
+from events.document_schema import customer_schema
+from events.examples import example_customer
+from runtime.readable import Json
 from runtime.web.json_body import BULK_LIMIT, JSON_TYPES, OBJECT_LIMIT, PATCH_TYPES
 from runtime.web.openapi.customers import ID_OF_ANSWER, describe_customer
 from runtime.web.openapi.kit import (
@@ -19,7 +21,6 @@ from runtime.web.openapi.kit import (
     Answer,
     Body,
     Description,
-    Json,
     Operation,
     link,
     ref,

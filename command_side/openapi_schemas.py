@@ -17,10 +17,10 @@ from events.customer import (
     TAG_MAX,
     TAGS_MAX,
 )
+from runtime.readable import Json
 from runtime.web.openapi.kit import (
     NO_CONTROL,
     NO_FORBIDDEN,
-    Json,
     described,
     object_schema,
     ref,

@@ -8,72 +8,38 @@ from typing import Final
 from urllib.parse import urlsplit
 
 import msgspec
+from msgspec import Struct
 
 from events import cloudevents, jetstream
-from events.cloudevent_schema import (
-    TRACEPARENT_PATTERN,
-    cloud_event_schema,
-    example_event,
-)
-from events.cloudevents import traceparent_of
-from events.event_schema import Json
-from events.schemas import PUBLISHED, read_schema
+from events.asyncapi_about import ALL_OF_ACME, about
+from events.chain import GENESIS
+from events.cloudevent_schema import TRACEPARENT_PATTERN, cloud_event_schema
+from events.examples import example_event
+from events.published_schemas import PUBLISHED, read_schema
 from events.upcasters import NEWEST_VERSION
+from runtime.readable import Json
 
-ADDRESS: Final = "customers.{log}.{generation}.{workspace}.{partition}.{action}"
-STREAM: Final = "CUSTOMERS_{log}_{generation}"
-FEED: Final = "/api/v1/external/events"
-_LIVE: Final = f"{FEED}/stream"
-_HEX: Final = "^[0-9a-f]{64}$"
+_STREAMED: Final = ("FeedEvent", "LostHistory")
+_DELETED_OF_ACME: Final = jetstream.SUBJECT.format(
+    log=1, generation=1, workspace="acme", partition="*", action="deleted"
+)
+_HASH: Final = f"^[0-9a-f]{{{2 * len(GENESIS)}}}$"
 
-_ABOUT: Final = f"""\
-Every change of a customer is one event: a CloudEvent 1.0 in JSON, the same wherever it is read. \
-It holds the whole customer after the change, what changed, what that was before, who and why. A \
-subscriber needs no call of the API and folds nothing.
 
-## Three ways to read
+class OverHttp(Struct, frozen=True, kw_only=True):
+    """How the same events are had over HTTP, by the names that the API uses."""
 
-- **NATS JetStream**: for services that follow live, at any rate. It takes a NATS user who may \
-read your subjects.
-- `GET {FEED}`: for whoever speaks HTTP, page by page or by long poll. It takes an API key with \
-`customers:read`.
-- `GET {_LIVE}`: the same as server-sent events.
+    pages: str
+    """The path of the events page by page."""
+    live: str
+    """The path of the events as they happen."""
+    key_header: str
+    last_id_header: str
+    lost_event: str
+    """The name of the last event of a stream whose history was lost."""
+    lost_example: Json
+    """What its data is: a problem, with its type and status."""
 
-Nothing expires: each way begins with the first event ever.
-
-## What holds
-
-- **In order, without gaps.** `sequence` counts the events of a workspace: 1, 2, 3 and so on. A \
-number that does not follow the one before means that something was missed: read again from the \
-last that you have.
-- **At least once.** An event may come again, after a reconnection for instance. Keep the last \
-`sequence` in the same transaction as what you made of it, and skip what is not greater.
-- **The place in JetStream.** The sequence of a message in the stream `{STREAM}` is the position \
-of the event in the log; `{jetstream.POSITION_HEADER}` says it again. Other workspaces' events \
-are in between, so only `sequence` shows a gap.
-- **Erasure.** After `CustomerErased` nobody can read the customer's earlier events. Over HTTP, \
-and in a stream that was made again, they are tombstones: all the members, but `"data": null`. \
-From JetStream they may be deleted: a hole in `sequence`, at positions that a `CustomerErased` \
-lists.
-- **Generations.** When the log had to go on from an earlier point (a backup was restored), a new \
-generation begins, with a stream and subjects of its own, and nothing more comes on the old ones. \
-A cursor of the history that was lost is answered 410, never skipped. `{jetstream.CHAIN_HEADER}` \
-tells two histories apart: the same position, another chain.
-- **Only the relay publishes.** Nobody else has the right to; a message that is not in the log \
-stops the relay, and a person decides.
-
-## Growing
-
-Ignore members, types and actions that you do not know. What a published schema says stays true \
-of every event that names it in `dataschema`; it may only come to describe further optional \
-members. Anything else is a new version, beside the old one: old events keep theirs.
-
-## From the feed to JetStream
-
-Read `GET {FEED}` to its end, the last page with `hand_over=true`: its `meta.hand_over` names the \
-stream, the subject to filter by, and the sequence to start from (`deliver_policy: \
-by_start_sequence`). What comes there is exactly what comes behind that page.
-"""
 
 _PARAMETERS: Final[dict[str, Json]] = {
     "log": {"description": "Which log it is.", "default": "1"},
@@ -105,12 +71,12 @@ _HEADERS: Final[dict[str, Json]] = {
     },
     jetstream.DIGEST_HEADER: {
         "type": "string",
-        "pattern": _HEX,
+        "pattern": _HASH,
         "description": "SHA-256 over the event as it is stored.",
     },
     jetstream.CHAIN_HEADER: {
         "type": "string",
-        "pattern": _HEX,
+        "pattern": _HASH,
         "description": "SHA-256 over the chain of the event before and this digest: two logs that "
         "have the same here have the same history up to here.",
     },
@@ -122,7 +88,7 @@ _TRACE: Final[Json] = {
 }
 
 
-def describe_events(public_url: str) -> Json:
+def describe_events(public_url: str, http: OverHttp) -> Json:
     """The AsyncAPI document of a service that is reached at this address."""
     types = list(NEWEST_VERSION)
     return {
@@ -130,7 +96,7 @@ def describe_events(public_url: str) -> Json:
         "info": {
             "title": "Customers events",
             "version": version("customers"),
-            "description": _ABOUT,
+            "description": about(http.pages, http.live),
             "license": {"name": "Apache 2.0"},
             "externalDocs": {
                 "description": "The HTTP API",
@@ -139,12 +105,13 @@ def describe_events(public_url: str) -> Json:
         },
         "defaultContentType": cloudevents.CONTENT_TYPE,
         "servers": _servers(public_url),
-        "channels": _channels(types),
-        "operations": _operations(types),
+        "channels": _channels(types, http),
+        "operations": _operations(types, http),
         "components": {
             "messages": {
                 **{event_type: _message(event_type, public_url) for event_type in types},
                 "FeedEvent": _feed_message(types, public_url),
+                "LostHistory": _lost_message(http),
             },
             "schemas": {
                 **{event_type: _cloud_event(event_type) for event_type in types},
@@ -159,7 +126,7 @@ def describe_events(public_url: str) -> Json:
                 "api_key": {
                     "type": "httpApiKey",
                     "in": "header",
-                    "name": "X-Api-Key",
+                    "name": http.key_header,
                     "description": "A key of your workspace with the scope `customers:read`.",
                 },
             },
@@ -174,7 +141,7 @@ def _servers(public_url: str) -> Json:
             "host": "{address}",
             "protocol": "nats",
             "title": "NATS JetStream",
-            "description": f"The stream `{STREAM}`: file storage, kept for ever.",
+            "description": f"The stream `{jetstream.STREAM}`: file storage, kept for ever.",
             "variables": {
                 "address": {
                     "description": "Ask those who run this service; with TLS it begins `tls://`.",
@@ -194,35 +161,37 @@ def _servers(public_url: str) -> Json:
     }
 
 
-def _channels(types: list[str]) -> Json:
+def _channels(types: list[str], http: OverHttp) -> Json:
     return {
         "customers": {
-            "address": ADDRESS,
+            "address": jetstream.SUBJECT,
             "title": "Customers in NATS JetStream",
-            "description": f"The stream `{STREAM}`. Nothing but events is on these subjects.",
+            "description": f"The stream `{jetstream.STREAM}`. Nothing but events is on these "
+            "subjects. Beside the headers that are described a message has some of NATS' own "
+            "(`Nats-Expected-…`, `Nats-Batch-…`), with which the relay published it: ignore them.",
             "servers": [{"$ref": "#/servers/nats"}],
             "parameters": _PARAMETERS,
             "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in types},
         },
         "stream": {
-            "address": _LIVE,
+            "address": http.live,
             "title": "The events of your workspace, as server-sent events",
             "description": "For one workspace: that of the API key.",
             "servers": [{"$ref": "#/servers/http"}],
-            "messages": {"FeedEvent": {"$ref": "#/components/messages/FeedEvent"}},
+            "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in _STREAMED},
         },
     }
 
 
-def _operations(types: list[str]) -> Json:
+def _operations(types: list[str], http: OverHttp) -> Json:
     return {
         "publish_events": {
             "action": "send",
             "title": "Events in NATS JetStream",
             "summary": "Every event of the log, in its order, within milliseconds of the write.",
-            "description": "Filter a consumer by subject: `customers.1.1.acme.>` is everything of "
-            "a workspace, `customers.1.1.acme.*.deleted` its deletions. Acknowledge explicitly, "
-            "after you kept what you made of a message.",
+            "description": f"Filter a consumer by subject: `{ALL_OF_ACME}` is everything of a "
+            f"workspace, `{_DELETED_OF_ACME}` its deletions. With `ack_policy: none`, "
+            "from the sequence that you stored with what you made of it.",
             "channel": {"$ref": "#/channels/customers"},
             "messages": [{"$ref": f"#/channels/customers/messages/{name}"} for name in types],
         },
@@ -232,11 +201,13 @@ def _operations(types: list[str]) -> Json:
             "summary": "Every event of the workspace, from the first one or behind any other, and "
             "then each as it happens.",
             "description": "Server-sent events: `event` is the type, `data` the CloudEvent, `id` a "
-            "cursor. After a break send the last one as `Last-Event-ID`, and it goes on behind it. "
-            "The document of the HTTP API says the rest, and how to read page by page instead: "
-            f"`GET {FEED}`.",
+            f"cursor. After a break send the last one as `{http.last_id_header}`, and it goes on "
+            "behind it. When the history was lost on the way, the last event is "
+            f"`{http.lost_event}`. Not from a browser, whose EventSource cannot send "
+            f"`{http.key_header}`: use fetch() or a server. The document of the HTTP API says the "
+            f"rest, and how to read page by page instead: `GET {http.pages}`.",
             "channel": {"$ref": "#/channels/stream"},
-            "messages": [{"$ref": "#/channels/stream/messages/FeedEvent"}],
+            "messages": [{"$ref": f"#/channels/stream/messages/{name}"} for name in _STREAMED],
             "bindings": {"http": {"method": "GET"}},
         },
     }
@@ -269,16 +240,7 @@ def _data(event_type: str, number: int) -> Json:
 
 def _message(event_type: str, public_url: str) -> Json:
     example = example_event(event_type, public_url)
-    stored = example.stored
-    headers = {
-        "Content-Type": cloudevents.CONTENT_TYPE,
-        jetstream.POSITION_HEADER: str(stored.position),
-        jetstream.DIGEST_HEADER: stored.digest.hex(),
-        jetstream.CHAIN_HEADER: stored.chain.hex(),
-    }
-    traceparent = traceparent_of(stored)
-    if traceparent:
-        headers[jetstream.TRACE_HEADER] = traceparent
+    headers = jetstream.message_headers(example.stored)
     examples: list[Json] = [
         {"name": "event", "headers": headers, "payload": msgspec.json.decode(example.body)}
     ]
@@ -324,4 +286,27 @@ def _feed_message(types: list[str], public_url: str) -> Json:
             }
             for name in types
         ],
+    }
+
+
+def _lost_message(http: OverHttp) -> Json:
+    example = http.lost_example
+    return {
+        "name": http.lost_event,
+        "title": "The history is lost",
+        "summary": "The service was restored to a point before your cursor. Nothing comes after "
+        "this; it has no `id`.",
+        "contentType": "application/problem+json",
+        "payload": {
+            "type": "object",
+            "description": "What the API answers with this status: a problem of RFC 9457.",
+            "properties": {
+                "type": {"type": "string", "const": example["type"]},
+                "title": {"type": "string"},
+                "status": {"type": "integer", "const": example["status"]},
+                "detail": {"type": "string", "description": "What to do, for people."},
+            },
+            "required": ["type", "title", "status", "detail"],
+        },
+        "examples": [{"name": "lost", "payload": example}],
     }

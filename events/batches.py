@@ -50,7 +50,6 @@ class _Error(Struct, frozen=True):
 class _Ack(Struct, frozen=True):
     error: _Error | None = None
     seq: int = 0
-    count: int = 0
 
 
 def size_of(message: Message) -> int:

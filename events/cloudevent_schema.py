@@ -1,24 +1,14 @@
 """What a CloudEvent of ours looks like, for those who describe where it can be had."""
 
-from datetime import timedelta
 from typing import Final
-from uuid import UUID
 
 import msgspec
-from msgspec import Struct
 
-from events import codec
-from events.chain import GENESIS, event_digest, next_chain
-from events.cloudevents import SEQUENCE_DIGITS, CloudEvent, render_cloud_event
+from events.cloudevents import SEQUENCE_DIGITS, CloudEvent
 from events.customer import EVENT_TYPES
-from events.document_schema import EXAMPLE_TIME
-from events.envelope import CustomerId, Position, StoredEvent, StreamVersion, WorkspaceId
-from events.event_schema import EXAMPLES, Json
-from events.upcasters import NEWEST_VERSION
+from runtime.readable import Json
 
 TRACEPARENT_PATTERN: Final = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
-_TRACEPARENT: Final = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-_CUSTOMER: Final = CustomerId(UUID("01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21"))
 _MEMBERS: Final[dict[str, Json]] = {
     "specversion": {"type": "string", "const": "1.0"},
     "id": {
@@ -85,23 +75,6 @@ _MEMBERS: Final[dict[str, Json]] = {
         "nobody can read it any more.",
     },
 }
-_PLACES: Final = {
-    "CustomerCreated": (42, 17, 1),
-    "CustomerUpdated": (57, 18, 2),
-    "CustomerDeleted": (58, 20, 3),
-    "CustomerRestored": (61, 21, 4),
-    "CustomerErased": (70, 25, 5),
-}
-"""Position, sequence and version of the example of each type."""
-
-
-class ExampleEvent(Struct, frozen=True, kw_only=True):
-    """An event as its subscribers get it."""
-
-    stored: StoredEvent
-    body: bytes
-    tombstone: bytes
-    """The same event after its customer was erased."""
 
 
 def cloud_event_schema(**members: Json) -> Json:
@@ -116,37 +89,3 @@ def cloud_event_schema(**members: Json) -> Json:
             if field.default is not msgspec.UNSET
         ],
     }
-
-
-def example_event(event_type: str, public_url: str) -> ExampleEvent:
-    """An event of this type; those of all types tell of one customer."""
-    position, sequence, version = _PLACES[event_type]
-    metadata = b"{}"
-    if event_type == "CustomerUpdated":
-        metadata = msgspec.json.encode({"traceparent": _TRACEPARENT})
-    stored = StoredEvent(
-        log_id=1,
-        position=Position(position),
-        workspace_id=WorkspaceId("acme"),
-        workspace_sequence=sequence,
-        stream_id=_CUSTOMER,
-        stream_version=StreamVersion(version),
-        event_id=UUID(int=_CUSTOMER.int + version),
-        command_id=UUID(int=_CUSTOMER.int - version),
-        type=event_type,
-        schema_version=NEWEST_VERSION[event_type],
-        data_key_id=None,
-        payload=b"",
-        metadata=metadata,
-        recorded_at=EXAMPLE_TIME + timedelta(hours=position),
-        digest=b"",
-        chain=b"",
-    )
-    digest = event_digest(stored)
-    stored = msgspec.structs.replace(stored, digest=digest, chain=next_chain(GENESIS, digest))
-    data = codec.encode(EXAMPLES[EVENT_TYPES[event_type]])
-    return ExampleEvent(
-        stored=stored,
-        body=render_cloud_event(stored, data, public_url),
-        tombstone=render_cloud_event(stored, b"null", public_url),
-    )

@@ -45,8 +45,8 @@ def schema_url(public_url: str, event_type: str, schema_version: int) -> str:
     return f"{public_url.rstrip('/')}/schemas/{event_type}/{schema_version}"
 
 
-def render_cloud_event(event: StoredEvent, data: bytes, public_url: str) -> bytes:
-    """The message body of a stored event whose payload decrypts to `data`.
+def render_cloud_event(event: StoredEvent, data: bytes | None, public_url: str) -> bytes:
+    """The message body of a stored event; `data` is its payload in the clear, None once erased.
 
     The generation is no part of it: the same event published again after a fork is the same event.
     """
@@ -62,6 +62,6 @@ def render_cloud_event(event: StoredEvent, data: bytes, public_url: str) -> byte
             streamversion=event.stream_version,
             workspace=event.workspace_id,
             traceparent=traceparent_of(event) or UNSET,
-            data=Raw(data),
+            data=Raw(b"null" if data is None else data),
         )
     )

@@ -4,6 +4,7 @@ The requests are written by hand: `action: create` keeps a consumer that is ther
 shared, and the subject in the request lets the server check what a user may read.
 """
 
+import asyncio
 from typing import Final
 from uuid import uuid4
 
@@ -23,8 +24,8 @@ _PULL_BYTES: Final = 16 * 1024 * 1024
 _REQUEST_SECONDS: Final = 2.0
 _INACTIVE_SECONDS: Final = 30.0
 _NANOSECONDS: Final = 1_000_000_000
-# So far a generation is looked for when there is none where it was.
-_GENERATIONS_AHEAD: Final = 8
+GENERATIONS_AHEAD: Final = 8
+"""So far behind a generation a newer one is looked for: those between may have no stream."""
 
 _NO_SUCH_STREAM: Final = 10059
 _CONSUMER_EXISTS: Final = 10148
@@ -74,19 +75,26 @@ class PullConsumer:
 
         Raises nats.errors.Error.
         """
-        found: tuple[int, int] | None = None
-        generation, last = oldest, oldest + _GENERATIONS_AHEAD
-        while generation <= last:
-            waiting = await self.make(client, generation, begin)
-            if waiting is not None:
-                if found is not None:
-                    await self.delete(client, found[0])
-                found, last = (generation, waiting), generation + 1
-            generation += 1
+        found = await self._make_last(client, oldest, oldest + GENERATIONS_AHEAD, begin)
         if found is None:
             words = f"there is no JetStream stream {self.stream(oldest)}"
             raise NotFoundError(code=404, err_code=_NO_SUCH_STREAM, description=words)
+        first = oldest + GENERATIONS_AHEAD + 1
+        while newer := await self._make_last(client, first, found[0] + GENERATIONS_AHEAD, begin):
+            await self.delete(client, found[0])
+            first, found = found[0] + GENERATIONS_AHEAD + 1, newer
         return found
+
+    async def _make_last(
+        self, client: Client, first: int, last: int, begin: dict[str, object]
+    ) -> tuple[int, int] | None:
+        # The last one first: nothing then comes between making it and pulling. A subscriber of the
+        # same name that made it anew meanwhile would be pulled from unnoticed.
+        for generation in range(last, first - 1, -1):
+            waiting = await self.make(client, generation, begin)
+            if waiting is not None:
+                return generation, waiting
+        return None
 
     async def make(self, client: Client, generation: int, begin: dict[str, object]) -> int | None:
         """Make it; how many messages wait for it, or None when there is no such stream."""
@@ -126,7 +134,7 @@ class PullConsumer:
     async def delete(self, client: Client, generation: int) -> None:
         """Delete it, if it is there."""
         request = self._request("DELETE", generation)
-        await client.request(request, b"", timeout=_REQUEST_SECONDS)
+        await _ask(client, request, b"")
 
     async def pull(self, client: Client, generation: int, inbox: str, messages: int) -> None:
         """Ask for so many messages; they come to the inbox as soon as there are any."""
@@ -153,9 +161,16 @@ class PullConsumer:
         return message
 
     async def _ask_for(self, client: Client, request: str, body: bytes) -> int | _Fault:
-        answer = await client.request(request, body, timeout=_REQUEST_SECONDS)
-        made = msgspec.json.decode(answer.data, type=_Made)
+        made = msgspec.json.decode(await _ask(client, request, body), type=_Made)
         return made.num_pending if made.error is None else made.error
 
     def _request(self, verb: str, generation: int) -> str:
         return f"{self._api}.CONSUMER.{verb}.{self.stream(generation)}.{self._name}"
+
+
+async def _ask(client: Client, request: str, body: bytes) -> bytes:
+    answer = await client.request(request, body, timeout=_REQUEST_SECONDS)
+    # In Python 3.11 the wait for the answer swallows a cancellation that meets it.
+    if (task := asyncio.current_task()) is not None and task.cancelling():
+        raise asyncio.CancelledError
+    return answer.data

@@ -13,14 +13,14 @@ from events.chain import next_chain
 from events.delivery import Delivery
 from events.envelope import Position, RecordedEvent, WorkspaceId
 from events.errors import EventsError, EventsMissing, LostHistory, UnknownEvent
-from events.messages import NOWHERE, NotAnEvent, chain_of, read_message, stream_sequence_of
+from events.messages import NOWHERE, NotAnEvent, chain_of, read_message
 from events.place import Place
 
 _CHAIN_BYTES: Final = 32
 
 
 class Reading:
-    """Turns what a delivery has into events, and moves its place with each."""
+    """Turns what a delivery has into events, and tells it how far it is with each."""
 
     def __init__(self, delivery: Delivery, workspace_id: WorkspaceId | None) -> None:
         self._delivery = delivery
@@ -50,6 +50,11 @@ class Reading:
 
         Raises EventsMissing when others should come before it.
         """
+        if self._workspace_id is None and event.position == NOWHERE:
+            raise ValueError(
+                "`fill` gave an event without its position. A subscriber of all workspaces needs "
+                "it: read the events from the log, or subscribe to one workspace."
+            )
         lacking = self._lacks(event)
         if lacking is not None:
             raise self._missing(f"what was to fill the hole has a hole too, {lacking}")
@@ -65,7 +70,6 @@ class Reading:
         """
         delivery = self._delivery
         place = delivery.place
-        position = position or Position(stream_sequence_of(message))
         if position < place.position:
             return None
         if position == place.position:
@@ -75,7 +79,7 @@ class Reading:
             event = read_message(message, position)
         except NotAnEvent as error:
             reason = (
-                f"its message {stream_sequence_of(message)} is no event of the log; "
+                f"its message {position} is no event of the log; "
                 "it was damaged, or somebody else published it"
             )
             raise self._missing(reason) from error
@@ -88,7 +92,7 @@ class Reading:
                 raise self._lost(f"the workspace has only {event.workspace_sequence} events there")
             return None
         self._advance(event)
-        delivery.is_proven = True
+        delivery.prove()
         return event
 
     def _recognise(self, message: Msg) -> None:
@@ -98,14 +102,15 @@ class Reading:
             return
         # What cannot be read here was read before: it only proves nothing.
         with suppress(NotAnEvent, UnknownEvent):
-            chain = chain_of(message)
+            chain = chain_of(message, place.position)
             if not chain.startswith(place.chain):
                 raise self._lost("another event stands there")
-            delivery.is_proven = True
-            delivery.place = place = replace(place, chain=chain, generation=delivery.generation)
+            delivery.prove()
+            place = replace(place, chain=chain, generation=delivery.generation)
+            delivery.advance(place)
             if self._workspace_id is not None and place.workspace_sequence is None:
                 sequence = read_message(message, place.position).workspace_sequence
-                delivery.place = replace(place, workspace_sequence=sequence)
+                delivery.advance(replace(place, workspace_sequence=sequence))
 
     def _check_history(self, place: Place, event: RecordedEvent) -> None:
         delivery = self._delivery
@@ -144,13 +149,15 @@ class Reading:
         sequence = None if self._workspace_id is None else event.workspace_sequence
         if event.position == NOWHERE:
             # It came over HTTP: the stream then is read from an earlier place.
-            delivery.place = replace(delivery.place, workspace_sequence=sequence)
+            delivery.advance(replace(delivery.place, workspace_sequence=sequence))
             return
-        delivery.place = Place(
-            position=event.position,
-            chain=event.chain,
-            workspace_sequence=sequence,
-            generation=delivery.generation,
+        delivery.advance(
+            Place(
+                position=event.position,
+                chain=event.chain,
+                workspace_sequence=sequence,
+                generation=delivery.generation,
+            )
         )
 
     def _missing(self, reason: str) -> EventsMissing:
@@ -160,4 +167,5 @@ class Reading:
         )
 
     def _lost(self, reason: str) -> LostHistory:
-        return LostHistory(self._delivery.stream, self._delivery.place.position, reason)
+        source = f"JetStream stream {self._delivery.stream}"
+        return LostHistory(source, self._delivery.place.position, reason)

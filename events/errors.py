@@ -7,11 +7,11 @@ EventsError
 ├── LogUnavailable      the database did not answer; what was sent may or may not be in the log
 ├── AppendFailed        the database refused the very values of a group
 ├── PositionBeyondEnd   the log is not as long as somebody thinks
-├── HistoryChanged      the log holds other events than it did: it was restored
 ├── MessageTooLarge     NATS takes no message as large as this event's
 ├── EventsMissing       the JetStream stream lacks events behind a subscriber's place
-├── LostHistory         what a subscriber has read is not in the log any more
+├── LostHistory         what was read is not in the log any more: it was restored
 ├── ConnectionGone      a subscriber's NATS connection was closed for good
+├── NoFork              a new generation was asked for where history did not part
 └── StreamContradiction JetStream holds something the log does not: publishing must stop
 """
 
@@ -77,14 +77,11 @@ class PositionBeyondEnd(EventsError):
         self.end = end
 
 
-class HistoryChanged(EventsError):
-    """An event that was read is no longer in the log, or another stands at its position."""
+class NoFork(EventsError):
+    """The log and its stream are of one history, so there is nothing to begin anew."""
 
-    def __init__(self, position: int) -> None:
-        super().__init__(
-            f"Event {position} is not in the log as it was read before: the database was restored "
-            "to an earlier point. What was read behind that point has not happened any more."
-        )
+    def __init__(self, stream: str, words: str) -> None:
+        super().__init__(f"No generation was begun: JetStream stream {stream} {words}.")
 
 
 class MessageTooLarge(EventsError):
@@ -115,11 +112,11 @@ class EventsMissing(EventsError):
 
 
 class LostHistory(EventsError):
-    """What a subscriber has read is not in the log any more, or cannot be proven to be."""
+    """What was read is not in the log any more, or cannot be proven to be."""
 
-    def __init__(self, stream: str, position: int, reason: str) -> None:
+    def __init__(self, source: str, position: int, reason: str) -> None:
         super().__init__(
-            f"JetStream stream {stream} does not continue what was read up to position {position}: "
+            f"{source} does not continue what was read up to position {position}: "
             f"{reason}. The log was restored to an earlier point, and the last events that were "
             "read never happened. Begin again at a place from before the restore, or take back "
             "what the events led to and begin at the beginning."

@@ -36,7 +36,7 @@ class FeedPlace(Struct, frozen=True, kw_only=True):
     """The first eight bytes of the chain there."""
 
 
-BEGINNING: Final = FeedPlace(sequence=0, chain=GENESIS[:CHAIN_BYTES])
+FEED_BEGINNING: Final = FeedPlace(sequence=0, chain=GENESIS[:CHAIN_BYTES])
 
 
 class FeedPage(Struct, frozen=True, kw_only=True):
@@ -77,13 +77,13 @@ class FeedLog:
         events = [row.keyed for row in rows]
         position = Position(0)
         if after.sequence > 0:
-            if not events or place_of(events[0].stored) != after:
+            if not events or feed_place_of(events[0].stored) != after:
                 return None
             position = events.pop(0).stored.position
         _check_no_gap(workspace_id, after, events)
         return FeedPage(
             events=events,
-            end=place_of(events[-1].stored) if events else after,
+            end=feed_place_of(events[-1].stored) if events else after,
             has_more=rows[-1].has_more if rows else False,
             generation=rows[-1].generation if rows else await self._read_generation(workspace_id),
             position=events[-1].stored.position if events else position,
@@ -93,7 +93,7 @@ class FeedLog:
         """Where the events of each of these workspaces end."""
         rows = await self._fetch(_READ_ENDS, [list(workspace_ids), self._log_id])
         return {
-            workspace_id: BEGINNING
+            workspace_id: FEED_BEGINNING
             if sequence is None
             else FeedPlace(sequence=sequence, chain=bytes(chain))
             for workspace_id, _, sequence, chain in rows
@@ -112,7 +112,7 @@ class FeedLog:
         return await ask(self._pool, fetch, seconds=LOOK_UP_SECONDS)
 
 
-def place_of(event: StoredEvent) -> FeedPlace:
+def feed_place_of(event: StoredEvent) -> FeedPlace:
     """The place of an event in the feed of its workspace."""
     return FeedPlace(sequence=event.workspace_sequence, chain=event.chain[:CHAIN_BYTES])
 

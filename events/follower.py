@@ -5,6 +5,7 @@ The log itself is read, so that NATS may be away. Whoever hears of an append cal
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import suppress
 from typing import Final
 
 import psycopg
@@ -13,12 +14,14 @@ from psycopg.rows import TupleRow
 
 from events.append import Head, KeyedEvent
 from events.envelope import Position
-from events.errors import HistoryChanged, PositionBeyondEnd
+from events.errors import PositionBeyondEnd
 from events.log import LogReader
 from events.walk import LogWalk, Wanted
+from runtime.waiting import is_set_within
+from runtime.words import one_line
 
 POLL_SECONDS: Final = 1.0
-RETRY_SECONDS: Final = 0.5
+_RETRY_SECONDS: Final = 0.5
 PAGE: Final = 200
 
 Connect = Callable[[], Awaitable[AsyncConnection[TupleRow]]]
@@ -45,8 +48,6 @@ class Follower:
         self._tell = tell
         self._poll_seconds = poll_seconds
         self._wake = asyncio.Event()
-        self._seen = Position(0)
-        self._chain = b""
 
     def wake(self) -> None:
         """Something was appended: look now instead of polling."""
@@ -62,32 +63,35 @@ class Follower:
     ) -> AsyncGenerator[list[KeyedEvent]]:
         """Events from the first position on, or the newest so many; then new ones, for ever.
 
-        Without `follow` it ends where the log ends now. `begun` is told the first position, or
-        that of the next event. Raises PositionBeyondEnd, HistoryChanged, and psycopg.Error when
-        the database cannot be used in the first place.
+        Without `follow` it ends where the log ends now. `begun` is told where it begins: at the
+        position asked for, at the first of the newest, or behind the end. Raises
+        PositionBeyondEnd, LostHistory, and psycopg.Error when the database cannot be used in the
+        first place.
         """
         connection = await self._connect()
         try:
             head = await LogReader(connection, self._log_id).head()
-            walk = await self._begin(connection, head, first, newest)
+            walk, start = await self._begin(connection, head, first, newest)
             if begun is not None:
-                begun(first or Position(head.position + 1))
+                begun(start)
+            has_read = False
             while True:
                 self._wake.clear()
                 try:
                     page = await walk.read(connection, PAGE)
-                except psycopg.OperationalError as error:
+                    has_read = True
+                except psycopg.Error as error:
+                    if not (has_read or isinstance(error, psycopg.OperationalError)):
+                        raise
                     await connection.close()
-                    connection = await self._connect_again(error)
+                    connection = await self._connect_again(walk, error)
                     continue
                 if page:
-                    last = page[-1].stored
-                    self._seen, self._chain = last.position, last.chain
                     yield page if follow else _until(page, head.position)
                 if not follow and (page is None or _has_reached(page, head.position)):
                     return
                 if page is None:
-                    await self._wait()
+                    await is_set_within(self._wake, self._poll_seconds)
         finally:
             await connection.close()
 
@@ -97,46 +101,43 @@ class Follower:
         head: Head,
         first: Position | None,
         newest: int,
-    ) -> LogWalk:
+    ) -> tuple[LogWalk, Position]:
         walk = LogWalk(self._log_id, self._wanted)
-        self._seen, self._chain = head.position, head.chain
-        if first is None:
-            await walk.go_back(connection, newest)
-        elif first <= head.position + 1:
-            await walk.go_before(connection, first)
+        following = Position(head.position + 1)
+        if first is None and newest > 0:
+            return walk, await walk.go_back(connection, newest) or following
+        start = following if first is None else first
+        if start > following:
+            raise PositionBeyondEnd(start, head.position)
+        await walk.go_before(connection, start)
+        return walk, start
+
+    async def _connect_again(
+        self, walk: LogWalk, error: psycopg.Error
+    ) -> AsyncConnection[TupleRow]:
+        why = error.diag.message_primary or one_line(error)
+        if isinstance(error, psycopg.OperationalError):
+            self._tell(f"Postgres is away ({why}); going on as soon as it is back.")
+            back = "Postgres is back."
         else:
-            raise PositionBeyondEnd(first, head.position)
-        return walk
-
-    async def _connect_again(self, error: psycopg.OperationalError) -> AsyncConnection[TupleRow]:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        self._tell(f"Postgres is away ({reason}); going on as soon as it is back.")
+            # A database that is being restored has tables before one may read them, or none yet.
+            self._tell(f"The log cannot be read ({why}); going on as soon as it can.")
+            back = "The log can be read again."
         while True:
-            await asyncio.sleep(RETRY_SECONDS)
-            try:
-                connection = await self._connect()
-                await self._check_lineage(connection)
-            except psycopg.OperationalError:
-                continue
-            self._tell("Postgres is back.")
-            return connection
+            await asyncio.sleep(_RETRY_SECONDS)
+            with suppress(psycopg.Error):
+                connection = await self._connect_to_same_history(walk)
+                self._tell(back)
+                return connection
 
-    async def _check_lineage(self, connection: AsyncConnection[TupleRow]) -> None:
-        """Refuse a log that was restored to an earlier point while nobody looked."""
-        if self._seen == 0:
-            return
-        reader = LogReader(connection, self._log_id)
-        events = await reader.read_after(Position(self._seen - 1), 1)
-        if not events or events[0].stored.chain != self._chain:
-            await connection.close()
-            raise HistoryChanged(self._seen)
-
-    async def _wait(self) -> None:
+    async def _connect_to_same_history(self, walk: LogWalk) -> AsyncConnection[TupleRow]:
+        connection = await self._connect()
         try:
-            async with asyncio.timeout(self._poll_seconds):
-                await self._wake.wait()
-        except TimeoutError:
-            return
+            await walk.check_lineage(connection)
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
 
 def _has_reached(page: list[KeyedEvent], end: Position) -> bool:

@@ -1,11 +1,15 @@
-"""The JetStream stream of a log: its name, its subjects, its configuration."""
+"""The JetStream stream of a log: its name, its subjects, its headers, its configuration."""
 
 from typing import Final
 
 from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
 
-from events.envelope import CustomerId, WorkspaceId
+from events.cloudevents import CONTENT_TYPE, traceparent_of
+from events.envelope import CustomerId, StoredEvent, WorkspaceId
 from events.errors import UnknownEvent
+
+STREAM: Final = "CUSTOMERS_{log}_{generation}"
+SUBJECT: Final = "customers.{log}.{generation}.{workspace}.{partition}.{action}"
 
 POSITION_HEADER: Final = "Customers-Position"
 DIGEST_HEADER: Final = "Customers-Digest"
@@ -28,7 +32,7 @@ ACTIONS: Final = {
 
 def stream_name(log_id: int, generation: int) -> str:
     """The name of the JetStream stream that holds one lineage of a log."""
-    return f"CUSTOMERS_{log_id}_{generation}"
+    return STREAM.format(log=log_id, generation=generation)
 
 
 def event_subject(
@@ -37,8 +41,30 @@ def event_subject(
     """The subject of an event; 256 partitions by the last byte of the customer's id."""
     if type_ not in ACTIONS:
         raise UnknownEvent(type_, 1)
-    partition = customer_id.bytes[-1]
-    return f"customers.{log_id}.{generation}.{workspace_id}.{partition:02x}.{ACTIONS[type_]}"
+    return SUBJECT.format(
+        log=log_id,
+        generation=generation,
+        workspace=workspace_id,
+        partition=f"{customer_id.bytes[-1]:02x}",
+        action=ACTIONS[type_],
+    )
+
+
+def message_headers(event: StoredEvent) -> dict[str, str]:
+    """The headers of an event's message."""
+    headers = {
+        "Content-Type": CONTENT_TYPE,
+        POSITION_HEADER: str(event.position),
+        DIGEST_HEADER: event.digest.hex(),
+        CHAIN_HEADER: event.chain.hex(),
+    }
+    traceparent = traceparent_of(event)
+    return headers if traceparent is None else headers | {TRACE_HEADER: traceparent}
+
+
+def lineage_subjects(log_id: int, generation: int) -> str:
+    """The subjects of all events of one lineage of a log."""
+    return f"customers.{log_id}.{generation}.>"
 
 
 def workspace_subjects(log_id: int, generation: int, workspace_id: WorkspaceId) -> str:
@@ -60,7 +86,7 @@ def stream_config(log_id: int, generation: int, replicas: int) -> StreamConfig:
     """A stream that keeps everything for ever and takes atomic batches."""
     return StreamConfig(
         name=stream_name(log_id, generation),
-        subjects=[f"customers.{log_id}.{generation}.>"],
+        subjects=[lineage_subjects(log_id, generation)],
         retention=RetentionPolicy.LIMITS,
         storage=StorageType.FILE,
         discard=DiscardPolicy.NEW,

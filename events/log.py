@@ -237,7 +237,7 @@ class PostgresLog:
 
 
 class LogReader:
-    """The log as the relay and the projectors have it: every workspace, read only.
+    """The log as those have it who read every workspace: relay, projectors, followers, operators.
 
     One connection, used by one task at a time; its owner makes a new one when it breaks.
     """

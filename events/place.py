@@ -1,6 +1,6 @@
 """A place in the log, as a subscriber keeps it between two runs."""
 
-from typing import Final
+from typing import Final, Self
 
 from msgspec import Struct
 
@@ -22,6 +22,14 @@ class Place(Struct, frozen=True, kw_only=True):
     """The workspace's own count up to here, for a subscriber of one workspace."""
     generation: int = 1
     """The lineage of the log in which the event was read."""
+
+    @classmethod
+    def before(cls, start_sequence: int, workspace_sequence: int) -> Self:
+        """The place right before a message: that of a hand-over of the feed.
+
+        `workspace_sequence` is the `sequence` of the last event read there, 0 when there was none.
+        """
+        return cls(position=Position(start_sequence - 1), workspace_sequence=workspace_sequence)
 
 
 class Now(Struct, frozen=True):

@@ -28,24 +28,27 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from events.batches import WRONG_LAST_SEQUENCE, PublishError, publish_batch
+from events.chain import next_chain
 from events.envelope import Position
 from events.errors import EventsError, MessageTooLarge, StreamContradiction
 from events.jetstream import MESSAGES_PER_BATCH_MAX
 from events.relay_log import RelayLog
-from events.rendering import Batch, Renderer
+from events.rendering import Prepared, Renderer
 from events.stream_check import StreamCheck, StreamEnd
 from runtime.logs import harmless_message
+from runtime.waiting import is_set_within
+from runtime.words import limit_warning, one_line
 
-POLL_SECONDS: Final = 1.0
-PUBLISH_SECONDS: Final = 3.0
+_POLL_SECONDS: Final = 1.0
+_PUBLISH_SECONDS: Final = 3.0
 AUDIT_SECONDS: Final = 30.0
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """What is read, kept in memory and sent at once, give or take one event."""
 
 # Each batch costs a few milliseconds however small it is: the fuller the last one was, the longer
 # the next one is gathered.
-GATHER_SECONDS_PER_EVENT: Final = 0.0005
-GATHER_SECONDS_MAX: Final = 0.025
+_GATHER_SECONDS_PER_EVENT: Final = 0.0005
+_GATHER_SECONDS_MAX: Final = 0.025
 _STALLED_CHECKS: Final = 3
 _LOCK: Final = 730_542
 
@@ -89,7 +92,7 @@ class Relay:
         self._audit_seconds = audit_seconds
         self._check = StreamCheck(client, renderer, replicas=replicas)
         self._audit_at = self._ask_again_at = 0.0
-        self._damage = ""
+        self._damage = self._unseen = ""
         self._wake = asyncio.Event()
         self.state = RelayState()
 
@@ -129,7 +132,7 @@ class Relay:
                 if error.code not in WRONG_LAST_SEQUENCE:
                     await self._rest("no connection", str(error))
             except (nats.errors.Error, APIError, TimeoutError, OSError) as error:
-                await self._rest("no connection", f"NATS does not answer: {_words(error)}")
+                await self._rest("no connection", f"NATS does not answer: {one_line(error)}")
             except psycopg.OperationalError:
                 raise
             except Exception as error:
@@ -155,33 +158,48 @@ class Relay:
             sequence = now
             self._note("standing by", now, "another relay publishes")
             # Not woken by pings: three looks in a row must be seconds apart to mean anything.
-            await asyncio.sleep(POLL_SECONDS)
+            await asyncio.sleep(_POLL_SECONDS)
         log.warning("relay.takes_over", sequence=sequence)
 
     async def _publish_from(self, reader: RelayLog, end: StreamEnd) -> None:
         """Publish until the stream is no longer as it was left, or the log has moved on."""
-        ahead: Batch | None = None
+        now = asyncio.get_running_loop().time
+        ahead: Prepared | None = None
+        look_at = now() + _POLL_SECONDS
         while True:
             await self._audit_in_time(reader, end)
             self._wake.clear()
             batch = ahead or await self._prepare(reader, end)
             if batch is None:
                 self._note_publishing(end.position)
-                # Who is rung has something to publish, and hears then if the stream was lost.
-                if not await self._wait(POLL_SECONDS) and not await self._is_as_left(reader, end):
+                if await is_set_within(self._wake, _POLL_SECONDS):
+                    # There is something to publish, and that is refused if the stream was lost.
+                    continue
+            else:
+                ahead = await self._publish(reader, end, batch)
+                end = structs.replace(end, position=batch.last, chain=batch.chain)
+                await _gather(batch)
+            # However much is written: a new generation of the log has a stream of its own.
+            if now() >= look_at:
+                if not await self._is_as_left(reader, end):
                     return
-                continue
-            ahead = await self._publish(reader, end, batch)
-            end = structs.replace(end, position=batch.last)
-            gather = min(GATHER_SECONDS_MAX, GATHER_SECONDS_PER_EVENT * (len(batch.messages) - 1))
-            if not batch.is_full and gather > 0:
-                await asyncio.sleep(gather)
+                look_at = now() + _POLL_SECONDS
 
     async def _audit_in_time(self, reader: RelayLog, end: StreamEnd) -> None:
         now = asyncio.get_running_loop().time()
-        if now >= self._audit_at:
+        if now < self._audit_at:
+            return
+        self._audit_at = now + self._audit_seconds
+        try:
             self._damage = await self._check.audit(reader, end)
-            self._audit_at = now + self._audit_seconds
+            self._unseen = ""
+        except Exception as error:
+            # Publishing does not depend on it, and finds out by itself who is away.
+            log.warning("relay.audit_failed", exc_info=error)
+            self._unseen = (
+                f"What JetStream stream {end.name} holds already could not be compared with the "
+                f"log: {type(error).__name__}: {harmless_message(error)}"
+            )
 
     async def _is_as_left(self, reader: RelayLog, end: StreamEnd) -> bool:
         """Whether this is still the log's stream, and none of it was lost while nobody wrote."""
@@ -191,25 +209,32 @@ class Relay:
             and await self._check.last_sequence(generation) == end.position
         )
 
-    async def _prepare(self, reader: RelayLog, end: StreamEnd) -> Batch | None:
+    async def _prepare(self, reader: RelayLog, end: StreamEnd) -> Prepared | None:
         """What is to be published behind the end; None when that is all there is."""
         events = await reader.read_batch(end.position, MESSAGES_PER_BATCH_MAX, BATCH_BYTES_MAX)
         if not events:
             return None
+        first = events[0].stored
+        if next_chain(end.chain, first.digest) != first.chain:
+            # Restored behind a connection that lives on, as one of a pooler does.
+            raise StreamContradiction(
+                f"Event {first.position} of the log does not follow the one that was published "
+                "before it: the database was restored to an earlier point, or its log was changed."
+            )
         size = sum(len(keyed.stored.payload) for keyed in events)
-        return self._renderer.batch(
+        return self._renderer.prepare(
             events,
             end.generation,
             self._client().max_payload,
             is_full=len(events) == MESSAGES_PER_BATCH_MAX or size >= BATCH_BYTES_MAX,
         )
 
-    async def _publish(self, reader: RelayLog, end: StreamEnd, batch: Batch) -> Batch | None:
+    async def _publish(self, reader: RelayLog, end: StreamEnd, batch: Prepared) -> Prepared | None:
         """Publish a batch; what stands behind a full one is prepared until it is acknowledged."""
         if not batch.is_full:
             await self._store(end, batch)
             return None
-        behind = structs.replace(end, position=batch.last)
+        behind = structs.replace(end, position=batch.last, chain=batch.chain)
         preparing = asyncio.create_task(self._prepare(reader, behind))
         try:
             await self._store(end, batch)
@@ -220,7 +245,7 @@ class Relay:
             await asyncio.gather(preparing, return_exceptions=True)
             raise
 
-    async def _store(self, end: StreamEnd, batch: Batch) -> None:
+    async def _store(self, end: StreamEnd, batch: Prepared) -> None:
         """Store a batch behind the end: in one piece, or each message once the one before is."""
         # Never sent ahead: where somebody else's message took a place, the next would fit again.
         pieces = [[one] for one in batch.messages] if batch.is_light else [batch.messages]
@@ -231,7 +256,7 @@ class Relay:
                 end.name,
                 messages,
                 last_sequence=position,
-                wait_seconds=PUBLISH_SECONDS,
+                wait_seconds=_PUBLISH_SECONDS,
             )
             position = Position(position + len(messages))
             if sequence != position:
@@ -250,38 +275,22 @@ class Relay:
         if self._damage:
             self._note("damaged", position, self._damage)
         else:
-            self._note("publishing", position, self._narrowness())
-
-    def _narrowness(self) -> str:
-        """What a person is told before an event comes that is too large for the broker."""
-        taken = self._client().max_payload
-        if taken >= self._message_max:
-            return ""
-        return (
-            f"NATS takes messages of {taken} bytes, and CUSTOMERS_NATS_MAX_PAYLOAD says "
-            f"{self._message_max}: a larger event would stop publishing. Make the two equal."
-        )
+            words = limit_warning(self._client().max_payload, self._message_max)
+            self._note("publishing", position, words or self._unseen)
 
     def _note(self, condition: RelayCondition, sequence: int, words: str = "") -> None:
         if (condition, words) != (self.state.condition, self.state.words):
             log.info("relay.condition", condition=condition, words=words, sequence=sequence)
         self.state = RelayState(condition=condition, words=words, sequence=sequence)
 
-    async def _rest(
-        self, condition: RelayCondition, words: str, *, sequence: int | None = None
-    ) -> None:
-        self._note(condition, self.state.sequence if sequence is None else sequence, words)
+    async def _rest(self, condition: RelayCondition, words: str) -> None:
+        self._note(condition, self.state.sequence, words)
         self._wake.clear()
-        await self._wait(POLL_SECONDS)
-
-    async def _wait(self, seconds: float) -> bool:
-        """Whether something woke us before the time was over."""
-        # Not wait_for: in Python 3.11 it may swallow a cancellation that meets the wake-up.
-        with suppress(TimeoutError):
-            async with asyncio.timeout(seconds):
-                return await self._wake.wait()
-        return False
+        await is_set_within(self._wake, _POLL_SECONDS)
 
 
-def _words(error: Exception) -> str:
-    return str(error) or type(error).__name__
+async def _gather(batch: Prepared) -> None:
+    """Let more come together, unless there is more already."""
+    seconds = min(_GATHER_SECONDS_MAX, _GATHER_SECONDS_PER_EVENT * (len(batch.messages) - 1))
+    if not batch.is_full and seconds > 0:
+        await asyncio.sleep(seconds)

@@ -9,7 +9,7 @@ from msgspec import Struct
 from events import jetstream
 from events.append import KeyedEvent
 from events.batches import Message, size_of
-from events.cloudevents import CONTENT_TYPE, render_cloud_event, traceparent_of
+from events.cloudevents import render_cloud_event
 from events.envelope import Position
 from events.errors import MessageTooLarge
 from events.keys import Keyring
@@ -17,9 +17,7 @@ from events.reading import open_stored
 
 AROUND_PAYLOAD: Final = 2048
 """More bytes than a message has beside the event's payload and the public URL."""
-
-
-LIGHT_MAX: Final = 8
+_LIGHT_MAX: Final = 8
 """So many messages are stored sooner one by one than as a batch, which takes some 3 to 9 ms."""
 
 
@@ -28,11 +26,13 @@ def payload_max(message_max: int, public_url: str) -> int:
     return message_max - AROUND_PAYLOAD - len(msgspec.json.encode(public_url))
 
 
-class Batch(Struct, frozen=True, kw_only=True):
-    """Messages to publish at once, and the position of the last one."""
+class Prepared(Struct, frozen=True, kw_only=True):
+    """Messages to publish at once, and where the last one stands."""
 
     messages: list[Message]
     last: Position
+    chain: bytes
+    """The log's chain at the last one."""
     is_full: bool
     """Whether more may stand behind it already."""
     is_light: bool
@@ -49,33 +49,22 @@ class Renderer(Struct, frozen=True, kw_only=True):
     def message(self, keyed: KeyedEvent, generation: int) -> Message:
         """The message of an event. Raises CorruptEvent, KeyUnavailable."""
         event = keyed.stored
-        headers = {
-            "Content-Type": CONTENT_TYPE,
-            jetstream.POSITION_HEADER: str(event.position),
-            jetstream.DIGEST_HEADER: event.digest.hex(),
-            jetstream.CHAIN_HEADER: event.chain.hex(),
-        }
-        traceparent = traceparent_of(event)
-        if traceparent is not None:
-            headers[jetstream.TRACE_HEADER] = traceparent
         return Message(
             subject=jetstream.event_subject(
                 self.log_id, generation, event.workspace_id, event.stream_id, event.type
             ),
             body=self.body(keyed),
-            headers=headers,
+            headers=jetstream.message_headers(event),
         )
 
     def body(self, keyed: KeyedEvent) -> bytes:
         """The CloudEvent of an event. Raises CorruptEvent, KeyUnavailable."""
-        data = open_stored(self.keyring, keyed)
         # An erased event keeps its place, in a stream that is made again too, without its data.
-        data = b"null" if data is None else data
-        return render_cloud_event(keyed.stored, data, self.public_url)
+        return render_cloud_event(keyed.stored, open_stored(self.keyring, keyed), self.public_url)
 
-    def batch(
+    def prepare(
         self, events: Sequence[KeyedEvent], generation: int, message_max: int, *, is_full: bool
-    ) -> Batch:
+    ) -> Prepared:
         """The messages of events, up to the first that is too large for the broker.
 
         Raises MessageTooLarge when that is the very first; CorruptEvent, KeyUnavailable.
@@ -92,37 +81,10 @@ class Renderer(Struct, frozen=True, kw_only=True):
             messages.append(message)
         taken = events[: len(messages)]
         commands = {keyed.stored.command_id for keyed in taken}
-        return Batch(
+        return Prepared(
             messages=messages,
             last=taken[-1].stored.position,
+            chain=taken[-1].stored.chain,
             is_full=is_full,
-            is_light=not is_full and len(taken) <= LIGHT_MAX and len(commands) == len(taken),
+            is_light=not is_full and len(taken) <= _LIGHT_MAX and len(commands) == len(taken),
         )
-
-
-def is_same_message(subject: str, headers: dict[str, str], body: bytes, message: Message) -> bool:
-    """Whether what JetStream holds is the message of an event, whatever the public URL was then.
-
-    Of an event whose customer was erased since, the data may still be there or not.
-    """
-    if subject != message.subject:
-        return False
-    if any(headers.get(name) != value for name, value in message.headers.items()):
-        return False
-    if body == message.body:
-        return True
-    found, expected = _members(body), _members(message.body)
-    if expected.get("data") == b"null":
-        found.pop("data", None)
-        del expected["data"]
-    return found == expected
-
-
-def _members(body: bytes) -> dict[str, bytes]:
-    try:
-        decoded = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return {}
-    members = {name: bytes(value) for name, value in decoded.items()}
-    members["dataschema"] = members.get("dataschema", b"").rpartition(b"/schemas/")[2]
-    return members

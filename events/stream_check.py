@@ -20,17 +20,20 @@ from nats.js.api import RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 
 from events import jetstream
+from events.batches import Message
+from events.chain import GENESIS
 from events.envelope import Position
 from events.errors import EventsError, StreamContradiction
 from events.relay_log import RelayLog
-from events.rendering import Renderer, is_same_message
+from events.rendering import Renderer
 
-REQUEST_SECONDS: Final = 3.0
+_REQUEST_SECONDS: Final = 3.0
 _SAMPLES: Final = 16
 _DELETE: Final = "Delete the stream, and it is filled again from the log."
 _UNDECIDED: Final = (
-    "Nothing is published until a person decides which one is right. Is it the log: delete the "
-    "stream, and it is filled again. Was the database restored too far back: restore a newer copy."
+    "Nothing is published until a person decides which one is right. Is it the log: `customers "
+    "relay new-generation` lets it go on in a stream of its own. Was the database restored too far "
+    "back: restore a newer copy."
 )
 
 log = structlog.get_logger()
@@ -42,6 +45,8 @@ class StreamEnd(Struct, frozen=True, kw_only=True):
     name: str
     generation: int
     position: Position
+    chain: bytes
+    """The chain of the log there."""
 
 
 class _State(Struct, frozen=True):
@@ -72,19 +77,24 @@ class StreamCheck:
         generation = (await reader.head()).generation
         name = jetstream.stream_name(self._renderer.log_id, generation)
         state = (await self._stream_info(name, generation)).state
+        last = await self._last_message(name, generation) if state.last_seq > 0 else None
+        # Another relay may have published between the two answers.
+        sequence = max(state.last_seq, 0 if last is None else last.seq or 0)
         # The log is asked after the stream: it can only have grown since.
         head = await reader.head()
-        if state.last_seq > head.position:
+        if sequence > head.position:
             raise StreamContradiction(
-                f"JetStream stream {name} ends at {state.last_seq}, the log at {head.position}: "
+                f"JetStream stream {name} ends at {sequence}, the log at {head.position}: "
                 f"the database was restored to an earlier point, or somebody else published. "
                 f"{_UNDECIDED}"
             )
-        if state.last_seq > 0:
-            await self._compare_end(reader, name, state.last_seq, generation)
+        chain = GENESIS
+        if sequence > 0:
+            chain = await self._compare_end(reader, name, sequence, last)
         # A stream that was made again has none of the faults of the one before.
         self._accounted, self._suspects = frozenset(), set()
-        return StreamEnd(name=name, generation=generation, position=Position(state.last_seq))
+        position = Position(sequence)
+        return StreamEnd(name=name, generation=generation, position=position, chain=chain)
 
     async def last_sequence(self, generation: int) -> int:
         """The last sequence of the stream; 0 when there is none."""
@@ -129,14 +139,17 @@ class StreamCheck:
             log.info("relay.stream_created", stream=name)
             return info
 
-    async def _compare_end(
-        self, reader: RelayLog, name: str, sequence: int, generation: int
-    ) -> None:
-        subjects = f"customers.{self._renderer.log_id}.{generation}.>"
+    async def _last_message(self, name: str, generation: int) -> RawStreamMsg | None:
+        subjects = jetstream.lineage_subjects(self._renderer.log_id, generation)
         try:
-            last = await self._stream.get_last_msg(name, subjects)
+            return await self._stream.get_last_msg(name, subjects)
         except NotFoundError:
-            last = None
+            return None
+
+    async def _compare_end(
+        self, reader: RelayLog, name: str, sequence: int, last: RawStreamMsg | None
+    ) -> bytes:
+        """The log's chain at the last message, which is that of the log's event."""
         if last is None or last.seq != sequence:
             raise StreamContradiction(
                 f"JetStream stream {name} ends at {sequence}, but somebody deleted or purged the "
@@ -154,11 +167,12 @@ class StreamCheck:
                 "log: the database was restored to an earlier point, or somebody else published. "
                 f"{_UNDECIDED}"
             )
+        return event.stored.chain
 
     async def _find_missing(self, reader: RelayLog, end: StreamEnd) -> Position | None:
         """The first message before the end that is missing and should not be."""
         answer = await self._client().request(
-            f"$JS.API.STREAM.INFO.{end.name}", b'{"deleted_details":true}', timeout=REQUEST_SECONDS
+            f"$JS.API.STREAM.INFO.{end.name}", b'{"deleted_details":true}', timeout=_REQUEST_SECONDS
         )
         state = msgspec.json.decode(answer.data, type=_Info).state
         if state is None:
@@ -183,12 +197,40 @@ class StreamCheck:
         except EventsError:
             # It was published, so it is the log that has a fault now, and a check of its own.
             return True
-        return is_same_message(found.subject or "", _headers(found), found.data or b"", message)
+        return _is_same_message(found.subject or "", _headers(found), found.data or b"", message)
 
     @property
     def _stream(self) -> JetStreamContext:
-        return self._client().jetstream(timeout=REQUEST_SECONDS)
+        return self._client().jetstream(timeout=_REQUEST_SECONDS)
 
 
 def _headers(message: RawStreamMsg) -> dict[str, str]:
     return cast(dict[str, str], message.headers or {})
+
+
+def _is_same_message(subject: str, headers: dict[str, str], body: bytes, message: Message) -> bool:
+    """Whether what JetStream holds is the message of an event, whatever the public URL was then.
+
+    Of an event whose customer was erased since, the data may still be there or not.
+    """
+    if subject != message.subject:
+        return False
+    if any(headers.get(name) != value for name, value in message.headers.items()):
+        return False
+    if body == message.body:
+        return True
+    found, expected = _members(body), _members(message.body)
+    if expected.get("data") == b"null":
+        found.pop("data", None)
+        del expected["data"]
+    return found == expected
+
+
+def _members(body: bytes) -> dict[str, bytes]:
+    try:
+        decoded = msgspec.json.decode(body, type=dict[str, msgspec.Raw])
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return {}
+    members = {name: bytes(value) for name, value in decoded.items()}
+    members["dataschema"] = members.get("dataschema", b"").rpartition(b"/schemas/")[2]
+    return members

@@ -4,11 +4,13 @@
         async for recorded in events:
             ...
 
-What the JetStream stream repeats is dropped; what it lacks, or gets wrong, is never skipped: it is
-read from elsewhere (`fill`) or it is an error. Importing this needs no database driver.
+What JetStream delivers again is dropped; what its stream lacks, or gets wrong, is never skipped: it
+is read from elsewhere (`fill`) or it is an error. Importing this needs nats-py and msgspec alone.
 """
 
 import asyncio
+import logging
+from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -17,6 +19,7 @@ from typing import Final, Self, TypeAlias
 from uuid import uuid4
 
 import nats.errors
+from msgspec.structs import replace
 from nats.aio.client import Client
 
 from events.consumer import PullConsumer
@@ -24,15 +27,31 @@ from events.continuity import Reading
 from events.delivery import Delivery
 from events.envelope import RecordedEvent, WorkspaceId
 from events.errors import ConnectionGone, EventsError, EventsMissing
+from events.messages import read_cloud_event
 from events.place import BEGINNING, NOW, Now, Place
+from runtime.tasks import end
 
-__all__ = ["BEGINNING", "NOW", "CustomerSubscriber", "Fill", "Place"]
+__all__ = [
+    "BEGINNING",
+    "NOW",
+    "CustomerSubscriber",
+    "Fill",
+    "Place",
+    "RecordedEvent",
+    "WorkspaceId",
+    "read_cloud_event",
+]
 
-BATCH_MAX: Final = 1000
+_BATCH_MAX: Final = 1000
 _FILL_AGAIN_SECONDS: Final = 1.0
 
 Fill: TypeAlias = Callable[[Place], Awaitable[Sequence[RecordedEvent]]]
-"""The events right behind a place, as many as one likes, from where none is missing: the log."""
+"""The events right behind a place, as many as one likes, from where none is missing: the log.
+
+For a subscriber of all workspaces they need their positions; over HTTP none are told.
+"""
+
+log = logging.getLogger("customers.subscriber")
 
 
 class CustomerSubscriber:
@@ -45,7 +64,8 @@ class CustomerSubscriber:
     reader to keep. `place` is that of the event at hand; kept in the same transaction as what the
     event leads to, it makes the effect exactly once. `checkpoint` is for effects that may happen
     again: it is awaited with the place when the next event (or batch) is asked for, so when the
-    last one was dealt with, and on leaving `async with` in order, but not with an exception.
+    last one was dealt with, and on leaving `async with` in order, but not with an exception. With
+    `start=NOW` it is also awaited with the place found, before there is any event.
 
     Two subscribers need two names: a second consumer of the same name takes the place of the first.
     The name of a workspace's consumer is the workspace unless another is given, since that is what
@@ -53,8 +73,9 @@ class CustomerSubscriber:
     a user that deploy/make-subscriber made: customers.
 
     **None missing.** Of all workspaces, positions follow one another, and so do the chains. Of one
-    workspace, its own sequence does, for others' events lie in between. Where it does not, the
-    messages are asked for once more; if that shows the same, `fill` supplies what is missing, or
+    workspace, its own sequence does, for others' events lie in between. A message whose place
+    in the stream is not its event's position is nobody's event. Where there is a hole, the messages
+    are asked for once more; if that shows the same, `fill` supplies what is missing, or
     EventsMissing is raised, before anything behind the hole is handed out. An event of a type or
     schema version that this build does not know raises UnknownEvent.
 
@@ -67,7 +88,9 @@ class CustomerSubscriber:
     unless the chain of the next message proves otherwise, LostHistory is raised. A place without
     a chain proves nothing and is taken at its word.
 
-    A newer generation is looked for when it connects and every two seconds, and followed.
+    A newer generation is looked for when it connects and every two seconds, and followed. While its
+    stream has nothing from the place on, be it that it is still being filled or that the log was
+    restored to an earlier point, that is logged and waited for.
     """
 
     def __init__(
@@ -99,6 +122,10 @@ class CustomerSubscriber:
         self._running: asyncio.Task[None] | None = None
         self._is_settled = True
         self._doubted: Place | None = None
+        self._filled: deque[RecordedEvent] = deque()
+        """What `fill` gave and was not handed out yet."""
+        self._complained_of: Place | None = None
+        """Where `fill` had nothing, so that it is said once."""
 
     async def __aenter__(self) -> Self:
         """Begin to read; for `start=NOW`, return once it is known where that is."""
@@ -110,8 +137,10 @@ class CustomerSubscriber:
                 self._wake.clear()
                 self._check_running()
                 await self._wake.wait()
+            if isinstance(self._start, Now) and self._checkpoint is not None:
+                await self._checkpoint(self.place)
         except BaseException:
-            self._running.cancel()
+            await end(self._running)
             raise
         return self
 
@@ -127,9 +156,9 @@ class CustomerSubscriber:
                 await self._settle()
         finally:
             if self._running is not None:
-                self._running.cancel()
+                await end(self._running)
                 with suppress(asyncio.CancelledError, EventsError):
-                    await self._running
+                    self._running.result()
                 self._running = None
 
     @property
@@ -147,7 +176,7 @@ class CustomerSubscriber:
         (event,) = await self._next(1)
         return event
 
-    async def batches(self, limit: int = BATCH_MAX) -> AsyncGenerator[list[RecordedEvent]]:
+    async def batches(self, limit: int = _BATCH_MAX) -> AsyncGenerator[list[RecordedEvent]]:
         """Whatever is there, but at least one event and at most `limit`; `place` is the last's."""
         while True:
             await self._settle()
@@ -159,12 +188,17 @@ class CustomerSubscriber:
 
     def follow(self, start: Place | Now | None) -> None:
         """Read on from another place; nothing for None."""
+        self._filled.clear()
+        if isinstance(start, Place) and start.position == 0:
+            # There is but one beginning, and what stands before the first event is known.
+            count = start.workspace_sequence or 0
+            start = replace(start, chain=BEGINNING.chain, workspace_sequence=count)
         self._delivery.follow(start)
 
     def skip_to(self, place: Place) -> None:
         """Read on behind a place that was reached by other means."""
         if place.position > self.place.position:
-            self._delivery.place = place
+            self._delivery.advance(place)
 
     def take(self, limit: int) -> list[RecordedEvent]:
         """The events that have arrived and follow the place, without waiting for any."""
@@ -196,7 +230,7 @@ class CustomerSubscriber:
             self._wake.clear()
             events = self.take(limit)
             if not events and self.trouble is not None:
-                events = await self._overcome(self.trouble)
+                events = await self._overcome(self.trouble, limit)
             elif not events:
                 self._check_running()
                 await self._wake.wait()
@@ -210,12 +244,12 @@ class CustomerSubscriber:
         if self._running.done():
             self._running.result()
 
-    async def _overcome(self, trouble: EventsError) -> list[RecordedEvent]:
+    async def _overcome(self, trouble: EventsError, limit: int) -> list[RecordedEvent]:
         """What is missing, or nothing if it is worth looking again."""
         if not isinstance(trouble, EventsMissing):
             raise trouble
         if self._fill is not None:
-            return await self._take_from(self._fill)
+            return await self._take_from(self._fill, limit, trouble)
         if self._doubted == self.place:
             raise trouble
         # It may have been lost on its way: messages that are not taken in time are.
@@ -223,9 +257,27 @@ class CustomerSubscriber:
         self.follow(self.place)
         return []
 
-    async def _take_from(self, fill: Fill) -> list[RecordedEvent]:
-        events = [event for event in await fill(self.place) if self._reading.adopt(event)]
-        if not events:
+    async def _take_from(
+        self, fill: Fill, limit: int, trouble: EventsMissing
+    ) -> list[RecordedEvent]:
+        is_asked = not self._filled
+        if is_asked:
+            self._filled.extend(await fill(self.place))
+        events: list[RecordedEvent] = []
+        try:
+            while self._filled and len(events) < limit:
+                event = self._filled.popleft()
+                if self._reading.adopt(event):
+                    events.append(event)
+        except EventsMissing:
+            self._filled.clear()
+            # It is raised again by the next call, when those before it are dealt with.
+            if not events:
+                raise
+        if is_asked and not events:
+            if self._complained_of != self.place:
+                log.warning("waits for `fill`, which gives nothing new: %s", trouble)
+            self._complained_of = self.place
             # A message where the log has no event yet: somebody else published it.
             await asyncio.sleep(_FILL_AGAIN_SECONDS)
         return events

@@ -13,6 +13,7 @@ from psycopg.rows import TupleRow, args_row
 
 from events.append import KeyedEvent
 from events.envelope import CustomerId, Position, WorkspaceId
+from events.errors import LostHistory
 from events.log import SELECT_KEYED, keyed_event
 
 STRETCH: Final = 20_000
@@ -47,8 +48,16 @@ _CUSTOMER: Final = _Scope(
 _OF_TYPES: Final[LiteralString] = "(%(types)s::text[] IS NULL OR e.type = ANY (%(types)s::text[]))"
 
 
+class _Place(Struct, frozen=True, kw_only=True):
+    """A number, and the position and the chain of the last event that it counts."""
+
+    number: int = 0
+    position: Position = Position(0)
+    chain: bytes = b""
+
+
 class LogWalk:
-    """A place among the wanted events of a log; any connection that may read the log serves it."""
+    """Walks through the wanted events of a log, over any connection that may read it."""
 
     def __init__(self, log_id: int, wanted: Wanted, *, stretch: int = STRETCH) -> None:
         self._stretch = stretch
@@ -63,8 +72,8 @@ class LogWalk:
             "customer": wanted.customer_id,
             "types": list(wanted.types) or None,
         }
-        self._done = 0
-        """The number of the last event that is done with."""
+        self._done = _Place()
+        """How far the events are done with, wanted ones and others."""
 
     async def last_number(self, connection: AsyncConnection[TupleRow]) -> int:
         """How many events there are of the workspace, the customer or the log, of any type."""
@@ -72,30 +81,33 @@ class LogWalk:
         query: LiteralString = (
             f"SELECT e.{number} FROM log.events e WHERE {where} ORDER BY e.{number} DESC LIMIT 1"  # noqa: S608 - literals
         )
-        return await self._one(connection, query, {}) or 0
+        row = await self._one(connection, query, {})
+        return 0 if row is None else int(row[0])
+
+    async def check_lineage(self, connection: AsyncConnection[TupleRow]) -> None:
+        """Raise LostHistory when the last event that was looked at is not in the log any more."""
+        done = self._done
+        if await self._place(connection, done.number) != done:
+            reason = "that event is not there as it was read"
+            raise LostHistory("The log", done.position, reason)
 
     async def go_before(self, connection: AsyncConnection[TupleRow], position: Position) -> None:
         """Go on with the first wanted event that stands at this position or behind it."""
-        number, where = self._scope.number, self._scope.where
-        query: LiteralString = (
-            f"SELECT e.position FROM log.events e WHERE {where} AND e.{number} = %(number)s::int8"  # noqa: S608 - literals
-        )
-        low, high = 0, await self.last_number(connection)
-        while low < high:
-            middle = (low + high + 1) // 2
-            found = await self._one(connection, query, {"number": middle})
-            if found is not None and found < position:
+        low, high = _Place(), await self.last_number(connection)
+        while low.number < high:
+            middle = await self._place(connection, (low.number + high + 1) // 2)
+            if middle.position < position:
                 low = middle
             else:
-                high = middle - 1
+                high = middle.number - 1
         self._done = low
 
-    async def go_back(self, connection: AsyncConnection[TupleRow], events: int) -> None:
-        """Go on with the newest wanted events, so many of them."""
+    async def go_back(self, connection: AsyncConnection[TupleRow], events: int) -> Position | None:
+        """Go on with the newest wanted events, so many of them; the position of the first one."""
         number = self._scope.number
-        query = self._looking(f"SELECT e.{number} FROM log.events e", "DESC")  # noqa: S608 - literals
-        high = await self.last_number(connection)
-        self._done = high
+        query = self._looking(f"SELECT e.{number}, e.position FROM log.events e", "DESC")  # noqa: S608 - literals
+        first: Position | None = None
+        high = done = await self.last_number(connection)
         missing = events
         while missing > 0 and high > 0:
             low = max(0, high - self._stretch)
@@ -104,27 +116,47 @@ class LogWalk:
             cursor = await connection.execute(query, self._parameters | bounds, prepare=False)
             found = await cursor.fetchall()
             if found:
-                self._done = int(found[-1][0]) - 1
+                done = int(found[-1][0]) - 1
+                first = Position(found[-1][1])
             missing -= len(found)
             high = low
+        self._done = await self._place(connection, done)
+        return first
 
     async def read(
         self, connection: AsyncConnection[TupleRow], limit: int
     ) -> list[KeyedEvent] | None:
-        """The next wanted events, none when a stretch has none; None at the end of the log."""
+        """The next wanted events, none when a stretch has none; None at the end of the log.
+
+        Raises LostHistory when the log was restored to before the events that were looked at.
+        """
+        await self.check_lineage(connection)
         # Asked first: what is appended from now on is not behind us but before us.
         end = await self.last_number(connection)
-        if self._done >= end:
+        low = self._done.number
+        if low >= end:
             return None
-        high = min(end, self._done + self._stretch)
-        bounds = {"low": self._done, "high": high, "limit": limit}
+        high = min(end, low + self._stretch)
+        bounds = {"low": low, "high": high, "limit": limit}
         cursor = connection.cursor(row_factory=args_row(keyed_event), binary=True)
         query = self._looking(SELECT_KEYED, "ASC")
         await cursor.execute(query, self._parameters | bounds, prepare=False)
         events = await cursor.fetchall()
-        is_full = len(events) == limit
-        self._done = getattr(events[-1].stored, self._scope.number) if is_full else high
+        if len(events) == limit:
+            high = int(getattr(events[-1].stored, self._scope.number))
+        self._done = await self._place(connection, high)
         return events
+
+    async def _place(self, connection: AsyncConnection[TupleRow], up_to: int) -> _Place:
+        number, where = self._scope.number, self._scope.where
+        query: LiteralString = (
+            f"SELECT e.position, e.chain FROM log.events e"  # noqa: S608 - literals
+            f" WHERE {where} AND e.{number} <= %(up_to)s::int8 ORDER BY e.{number} DESC LIMIT 1"
+        )
+        row = await self._one(connection, query, {"up_to": up_to})
+        if row is None:
+            return _Place(number=up_to)
+        return _Place(number=up_to, position=Position(row[0]), chain=bytes(row[1]))
 
     def _looking(self, select: LiteralString, order: LiteralString) -> LiteralString:
         number = self._scope.number
@@ -136,7 +168,6 @@ class LogWalk:
 
     async def _one(
         self, connection: AsyncConnection[TupleRow], query: LiteralString, more: dict[str, Any]
-    ) -> int | None:
+    ) -> TupleRow | None:
         cursor = await connection.execute(query, self._parameters | more, prepare=False)
-        row = await cursor.fetchone()
-        return None if row is None else int(row[0])
+        return await cursor.fetchone()

@@ -23,9 +23,10 @@ from events.keys import Keyring
 from events.log import LogReader
 from projections.checkpoint import find_live_edition, open_checkpoint
 from projections.customers import LogEvent
-from projections.feed import SILENT_SECONDS, Feed, GenerationChanged
 from projections.projector import Projector
+from projections.source import SILENT_SECONDS, GenerationChanged, Source
 from runtime.logs import harmless_message
+from runtime.tasks import end
 
 STANDBY_SECONDS: Final = 0.25
 RETRY_SECONDS_FIRST: Final = 0.1
@@ -65,26 +66,26 @@ class ProjectorRunner:
         self._log_id = log_id
         self._ring = ring
         self._edition = edition
-        self._feed = Feed(client, keyring, log_id)
+        self._source = Source(client, keyring, log_id)
         self._retry_seconds = RETRY_SECONDS_FIRST
         self.state = ProjectorState()
 
     def appended(self, position: Position) -> None:
         """Somebody says that the log has come to this position: look now instead of polling."""
-        self._feed.appended(position)
+        self._source.appended(position)
 
     async def run(self) -> None:
         """Project for ever, through every loss of the database or of NATS."""
-        delivering = asyncio.create_task(self._feed.run())
+        delivering = asyncio.create_task(self._source.run())
         try:
             while True:
                 await self._project_guarded()
         finally:
-            delivering.cancel()
+            await end(delivering)
 
     async def _project_guarded(self) -> None:
         """Project on one connection until something is in the way; then wait a moment."""
-        self._feed.start_over()
+        self._source.start_over()
         try:
             async with await self._connect() as connection:
                 await self._project(connection)
@@ -106,10 +107,10 @@ class ProjectorRunner:
         reader = LogReader(connection, self._log_id)
         self._note("catching up", checkpoint=projector.checkpoint.position)
         while True:
-            events = await self._feed.next(reader, projector.checkpoint)
+            events = await self._source.next(reader, projector.checkpoint)
             if events:
                 await self._apply(projector, reader, events)
-            self._note("live" if self._feed.is_live else "catching up")
+            self._note("live" if self._source.is_live else "catching up")
 
     async def _apply(
         self, projector: Projector, reader: LogReader, events: Sequence[LogEvent]
@@ -120,10 +121,10 @@ class ProjectorRunner:
                 self._note(self.state.condition, checkpoint=projector.checkpoint.position)
                 await self._ring(projector.checkpoint.position)
             case "foreign":
-                self._feed.distrust()
+                self._source.distrust()
                 await asyncio.sleep(SILENT_SECONDS)
             case "moved":
-                self._feed.start_over()
+                self._source.start_over()
                 await self._stand_by(projector, reader)
 
     async def _stand_by(self, projector: Projector, reader: LogReader) -> None:

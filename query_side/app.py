@@ -19,7 +19,7 @@ from query_side.feed_stream import FeedMeans
 from query_side.freshness import Freshness, NotShownYet
 from query_side.openapi import DESCRIPTION
 from query_side.queries import NoReadModel, ReadModel
-from query_side.reads import CustomerReads, LostHistory
+from query_side.reads import CustomerReads, HistoryGone
 from query_side.refusals import refuse
 from query_side.requests import RequestReader
 from query_side.routes import ReadMeans
@@ -49,7 +49,7 @@ class QuerySide(Struct, frozen=True, kw_only=True):
         return Part(
             routes=ROUTES,
             dependencies={"means": self.means, "feed_means": self.feed_means},
-            refusals={NoReadModel: refuse, NotShownYet: refuse, LostHistory: refuse},
+            refusals={NoReadModel: refuse, NotShownYet: refuse, HistoryGone: refuse},
             description=DESCRIPTION,
         )
 
@@ -77,17 +77,20 @@ async def query_side(
     cursors = Cursors(sealer)
     feed_log = FeedLog(pool, log_id)
     arrivals = Arrivals(feed_log.find_ends)
+    reads = CustomerReads(model, freshness, wait_seconds)
     async with freshness.polling(), arrivals.looking(stop):
         yield QuerySide(
             model=model,
             freshness=freshness,
             means=ReadMeans(
-                reads=CustomerReads(model, freshness, wait_seconds),
+                reads=reads,
                 requests=RequestReader(tokens, cursors),
                 cursors=cursors,
             ),
             feed_means=FeedMeans(
                 feed=Feed(feed_log, renderer),
+                reads=reads,
+                tokens=tokens,
                 arrivals=arrivals,
                 authentication=authentication,
             ),

@@ -13,6 +13,7 @@ import structlog
 
 from events.envelope import WorkspaceId
 from events.feed import FeedPlace
+from runtime.waiting import is_set_within
 
 _POLL_SECONDS: Final = 0.5
 _PAUSE_SECONDS: Final = 0.02
@@ -22,7 +23,7 @@ _CHECK_SECONDS: Final = 0.5
 log = structlog.get_logger()
 
 
-class Expected:
+class Waiter:
     """Somebody who knows a workspace's events up to a place, and waits for what follows."""
 
     def __init__(self, place: FeedPlace) -> None:
@@ -55,7 +56,7 @@ class Arrivals:
         find_ends: Callable[[Sequence[WorkspaceId]], Awaitable[dict[WorkspaceId, FeedPlace]]],
     ) -> None:
         self._find_ends = find_ends
-        self._waiting: dict[WorkspaceId, set[Expected]] = {}
+        self._waiting: dict[WorkspaceId, set[Waiter]] = {}
         self._somebody_waits = asyncio.Event()
         self._rung = asyncio.Event()
         self.is_over = False
@@ -66,21 +67,21 @@ class Arrivals:
         self._rung.set()
 
     @contextmanager
-    def expecting(self, workspace_id: WorkspaceId, place: FeedPlace) -> Generator[Expected]:
+    def expecting(self, workspace_id: WorkspaceId, place: FeedPlace) -> Generator[Waiter]:
         """Be woken by what comes behind this place while the block runs.
 
         Read in the block before you wait: then nothing comes between the two.
         """
-        expected = Expected(place)
+        waiter = Waiter(place)
         others = self._waiting.setdefault(workspace_id, set())
-        others.add(expected)
+        others.add(waiter)
         self._somebody_waits.set()
         if self.is_over:
-            expected.wake()
+            waiter.wake()
         try:
-            yield expected
+            yield waiter
         finally:
-            others.discard(expected)
+            others.discard(waiter)
             if not others and self._waiting.get(workspace_id) is others:
                 del self._waiting[workspace_id]
 
@@ -100,30 +101,31 @@ class Arrivals:
         await stop.wait()
         self.is_over = True
         for everybody in self._waiting.values():
-            for expected in everybody:
-                expected.wake()
+            for waiter in everybody:
+                waiter.wake()
 
     async def _look_out(self) -> None:
         while True:
             if not self._waiting:
                 self._somebody_waits.clear()
                 await self._somebody_waits.wait()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_POLL_SECONDS):
-                    await self._rung.wait()
+            await is_set_within(self._rung, _POLL_SECONDS)
             self._rung.clear()
             try:
                 await self._look()
             except psycopg.Error as error:
                 # Those who wait find out by themselves when they read.
                 log.warning("arrivals.unseen", error=type(error).__name__)
+            except Exception:
+                # Without looks nobody would be woken any more, and nobody would know.
+                log.exception("arrivals.unseen")
             await asyncio.sleep(_PAUSE_SECONDS)
 
     async def _look(self) -> None:
         waiting = {workspace: set(everybody) for workspace, everybody in self._waiting.items()}
         ends = await self._find_ends(list(waiting))
         for workspace_id, everybody in waiting.items():
-            for expected in everybody:
+            for waiter in everybody:
                 # Not only when there is more: a history that was lost is to be noticed as well.
-                if ends[workspace_id] != expected.place:
-                    expected.wake()
+                if ends[workspace_id] != waiter.place:
+                    waiter.wake()

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from events.envelope import WorkspaceId
-from events.feed import FeedLog, FeedPage, FeedPlace, place_of
+from events.feed import FeedLog, FeedPage, FeedPlace, feed_place_of
 from events.jetstream import stream_name, workspace_subjects
 from events.rendering import Renderer
 from query_side.feed_cursors import FeedCursors
 from query_side.feed_requests import Start
-from query_side.reads import LostPlace
+from query_side.reads import LostCursor
 
 
 class FedEvent(Struct, frozen=True, kw_only=True):
@@ -52,15 +52,15 @@ class Feed:
     ) -> Fed:
         """Events behind a place, at most `limit` and about `size` bytes, but at least one.
 
-        Raises LostPlace; CorruptEvent and KeyUnavailable for an event that cannot be opened, for
+        Raises LostCursor; CorruptEvent and KeyUnavailable for an event that cannot be opened, for
         none is left out.
         """
         page = await self._feed_log.read_page(workspace_id, after, limit=limit, size=size)
         if page is None:
-            raise LostPlace
+            raise LostCursor
         events: list[FedEvent] = []
         for keyed in page.events:
-            cursor = self.cursors.write(workspace_id, place_of(keyed.stored))
+            cursor = self.cursors.write(workspace_id, feed_place_of(keyed.stored))
             body = self._renderer.body(keyed)
             events.append(FedEvent(cursor=cursor, type=keyed.stored.type, body=body))
         return Fed(

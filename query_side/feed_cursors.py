@@ -12,14 +12,14 @@ from struct import Struct as Layout
 from typing import Final
 
 from events.envelope import WorkspaceId
-from events.feed import FeedPlace
+from events.feed import FEED_BEGINNING, FeedPlace
 from events.token import CHAIN_BYTES
 
 _VERSION: Final = 1
 _CHECK_BYTES: Final = 6
 # Version, log, sequence, chain: with the check 27 bytes, which base64 writes without padding.
 _LAYOUT: Final = Layout(f">BIq{CHAIN_BYTES}s")
-CURSOR_CHARACTERS: Final = (_LAYOUT.size + _CHECK_BYTES) * 4 // 3
+_CHARACTERS: Final = (_LAYOUT.size + _CHECK_BYTES) * 4 // 3
 """How long every cursor is."""
 
 
@@ -36,7 +36,7 @@ class FeedCursors:
 
     def read(self, workspace_id: WorkspaceId, text: str) -> FeedPlace | None:
         """The place of a cursor; None for a text that is none of this log and workspace."""
-        if len(text) != CURSOR_CHARACTERS:
+        if len(text) != _CHARACTERS:
             return None
         try:
             read = base64.b64decode(text, altchars=b"-_", validate=True)
@@ -48,7 +48,9 @@ class FeedCursors:
         version, log_id, sequence, chain = _LAYOUT.unpack(content)
         if (version, log_id) != (_VERSION, self._log_id) or sequence < 0:
             return None
-        return FeedPlace(sequence=sequence, chain=chain)
+        place = FeedPlace(sequence=sequence, chain=chain)
+        # Before the first event all histories are one: nobody would find another chain wrong there.
+        return None if sequence == 0 and place != FEED_BEGINNING else place
 
 
 def _check(workspace_id: WorkspaceId, content: bytes) -> bytes:

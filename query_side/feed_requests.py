@@ -3,11 +3,12 @@
 from typing import Final, Literal, TypeAlias
 
 from litestar.types import Scope
-from msgspec import Struct
 
 from events.envelope import WorkspaceId
-from events.feed import BEGINNING, FeedPlace
+from events.feed import FEED_BEGINNING, FeedPlace
+from events.token import Tokens
 from query_side.feed_cursors import FeedCursors
+from query_side.requests import ReadRequest, read_demand
 from runtime.web.headers import header
 from runtime.web.preferences import heed_handling
 from runtime.web.query_string import ParameterReader, read_parameters
@@ -21,7 +22,7 @@ Start: TypeAlias = FeedPlace | Literal["now"]
 """Behind which event to begin; `now`: behind the newest one."""
 
 
-class EventsRequest(Struct, frozen=True, kw_only=True):
+class EventsRequest(ReadRequest, frozen=True, kw_only=True):
     """Which events a call asks for."""
 
     start: Start
@@ -29,30 +30,35 @@ class EventsRequest(Struct, frozen=True, kw_only=True):
     wait: int
     """Seconds to wait for an event when there is none."""
     hand_over: bool
-    warnings: list[str]
-    """Sentences on the unknown parameters."""
 
 
-class StreamRequest(Struct, frozen=True, kw_only=True):
+class StreamRequest(ReadRequest, frozen=True, kw_only=True):
     """From where on a call wants all events, for as long as it lasts."""
 
     start: Start
-    warnings: list[str]
 
 
-def read_events(scope: Scope, workspace_id: WorkspaceId, cursors: FeedCursors) -> EventsRequest:
-    """What a call for a page asks for; raises ApiError 400 with all errors at once."""
+def read_events(
+    scope: Scope, workspace_id: WorkspaceId, cursors: FeedCursors, tokens: Tokens
+) -> EventsRequest:
+    """What a call for a page asks for; raises ApiError 400 with all errors at once.
+
+    A token makes nobody wait: the log itself is read, which has all that was written.
+    """
     reader = ParameterReader(read_parameters(scope["query_string"]))
     return EventsRequest(
         start=_read_after(reader, workspace_id, cursors),
         limit=reader.number("limit", LIMIT_DEFAULT, LIMIT_MAX),
         wait=reader.number("wait", 0, WAIT_MAX, least=0),
         hand_over=reader.flag("hand_over"),
+        demand=read_demand(scope, workspace_id, reader, tokens),
         warnings=reader.finish(strict=heed_handling(scope)),
     )
 
 
-def read_stream(scope: Scope, workspace_id: WorkspaceId, cursors: FeedCursors) -> StreamRequest:
+def read_stream(
+    scope: Scope, workspace_id: WorkspaceId, cursors: FeedCursors, tokens: Tokens
+) -> StreamRequest:
     """What a call for a stream asks for; raises ApiError 400 with all errors at once.
 
     Who comes back says by Last-Event-ID what came last, and repeats the query of the first time.
@@ -71,14 +77,15 @@ def read_stream(scope: Scope, workspace_id: WorkspaceId, cursors: FeedCursors) -
             reader.refuse(LAST_EVENT_ID, message, "invalid_cursor")
     else:
         start = _read_after(reader, workspace_id, cursors)
+    demand = read_demand(scope, workspace_id, reader, tokens)
     warnings = reader.finish(strict=heed_handling(scope))
-    return StreamRequest(start=start or BEGINNING, warnings=warnings)
+    return StreamRequest(start=start or FEED_BEGINNING, demand=demand, warnings=warnings)
 
 
 def _read_after(reader: ParameterReader, workspace_id: WorkspaceId, cursors: FeedCursors) -> Start:
     text = reader.one("after")
     if text is None:
-        return BEGINNING
+        return FEED_BEGINNING
     if text == "now":
         return "now"
     place = cursors.read(workspace_id, text)
@@ -88,4 +95,4 @@ def _read_after(reader: ParameterReader, workspace_id: WorkspaceId, cursors: Fee
             "or now."
         )
         reader.refuse("after", message, "invalid_cursor")
-    return place or BEGINNING
+    return place or FEED_BEGINNING

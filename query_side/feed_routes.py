@@ -21,6 +21,7 @@ from query_side.feed_stream import (
     FeedMeans,
     opening_of,
 )
+from runtime.tasks import end
 from runtime.web.authentication import principal_of
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.ignored import warnings_meta
@@ -43,14 +44,16 @@ async def list_events(
 ) -> Response[bytes]:
     """List events in the order in which they happened."""
     workspace_id = _workspace(request)
-    asked = read_events(request.scope, workspace_id, feed_means.feed.cursors)
+    cursors, tokens = feed_means.feed.cursors, feed_means.tokens
+    asked = read_events(request.scope, workspace_id, cursors, tokens)
+    await feed_means.reads.check(asked.demand)
     reading = _read(feed_means, request, workspace_id, asked)
     # Nobody who has gone is waited for.
     fed = await (_unless_gone(request.receive, reading) if asked.wait else reading)
     if fed is None:
         return Response(b"")
     meta: dict[str, object] = {
-        "next_cursor": feed_means.feed.cursors.write(workspace_id, fed.end),
+        "next_cursor": cursors.write(workspace_id, fed.end),
         "has_more": fed.has_more,
     }
     if asked.hand_over:
@@ -70,7 +73,8 @@ async def stream_events(
 ) -> Stream:
     """Stream events as they happen, from any place on."""
     workspace_id, feed = _workspace(request), feed_means.feed
-    asked = read_stream(request.scope, workspace_id, feed.cursors)
+    asked = read_stream(request.scope, workspace_id, feed.cursors, feed_means.tokens)
+    await feed_means.reads.check(asked.demand)
     place = await feed.find(workspace_id, asked.start)
     # Read before the answer begins: a place that is lost is told by its status.
     fed = await feed.read(workspace_id, place, limit=EVENTS_PER_PAGE, size=BYTES_PER_PAGE)
@@ -92,9 +96,9 @@ async def _read(
     place = await feed.find(workspace_id, asked.start)
     if not asked.wait:
         return await feed.read(workspace_id, place, limit=asked.limit, size=PAGE_BYTES)
-    with arrivals.expecting(workspace_id, place) as expected:
+    with arrivals.expecting(workspace_id, place) as waiter:
         fed = await feed.read(workspace_id, place, limit=asked.limit, size=PAGE_BYTES)
-        if not fed.events and await expected.wait(
+        if not fed.events and await waiter.wait(
             asked.wait, lambda: means.authentication.check_again(request.scope)
         ):
             fed = await feed.read(workspace_id, place, limit=asked.limit, size=PAGE_BYTES)
@@ -108,12 +112,7 @@ async def _unless_gone(receive: Receive, reading: Coroutine[object, object, Fed]
         await asyncio.wait((read, gone), return_when=asyncio.FIRST_COMPLETED)
         return read.result() if read.done() else None
     finally:
-        gone.cancel()
-        while not read.done():
-            # Again and again: a library below may swallow one that comes at a bad moment.
-            read.cancel()
-            await asyncio.wait((read,), timeout=0.5)
-        await asyncio.gather(read, gone, return_exceptions=True)
+        await end(read, gone)
 
 
 async def _hang_up(receive: Receive) -> None:

@@ -14,16 +14,17 @@ from litestar.types import Scope
 from msgspec import Struct
 
 from events.envelope import WorkspaceId
+from events.token import Tokens
 from query_side.arrivals import Arrivals
 from query_side.feed import Fed, FedEvent, Feed
-from query_side.reads import LostPlace
+from query_side.reads import CustomerReads, LostCursor
 from query_side.refusals import api_error_of
 from runtime.web.authentication import Authentication
 from runtime.web.headers import raw_path, request_id
 from runtime.web.problems import ApiKeyRefused
 
 MEDIA_TYPE: Final = "text/event-stream"
-RETRY_MILLISECONDS: Final = 1000
+_RETRY_MILLISECONDS: Final = 1000
 HEARTBEAT_SECONDS: Final = 15
 LOST_EVENT: Final = "lost_history"
 EVENTS_PER_PAGE: Final = 100
@@ -38,6 +39,9 @@ class FeedMeans(Struct, frozen=True, kw_only=True):
     """What the routes of the feed answer with."""
 
     feed: Feed
+    reads: CustomerReads
+    """Knows the places that consistency tokens name."""
+    tokens: Tokens
     arrivals: Arrivals
     authentication: Authentication
 
@@ -81,7 +85,7 @@ class EventStream:
             log.warning("stream.waits", error=type(error).__name__)
             await asyncio.sleep(_DATABASE_AWAY_SECONDS)
             return _HEARTBEAT
-        except LostPlace as lost:
+        except LostCursor as lost:
             self._is_over = True
             body = api_error_of(lost).body(request_id(self._scope), raw_path(self._scope))
             return b"event: %b\ndata: %b\n\n" % (LOST_EVENT.encode(), body)
@@ -96,7 +100,7 @@ class EventStream:
         """More events, or a comment after a while without any; nothing when the process stops."""
         arrivals, authentication = self._means.arrivals, self._means.authentication
         while not arrivals.is_over:
-            with arrivals.expecting(self._workspace_id, self._place) as expected:
+            with arrivals.expecting(self._workspace_id, self._place) as waiter:
                 await authentication.check_again(self._scope)
                 fed = await self._means.feed.read(
                     self._workspace_id, self._place, limit=EVENTS_PER_PAGE, size=BYTES_PER_PAGE
@@ -104,7 +108,7 @@ class EventStream:
                 if fed.events:
                     self._place = fed.end
                     return written(fed.events)
-                if not await expected.wait(
+                if not await waiter.wait(
                     HEARTBEAT_SECONDS, lambda: authentication.check_again(self._scope)
                 ):
                     return _HEARTBEAT
@@ -117,7 +121,7 @@ def opening_of(cursor: str, warnings: list[str]) -> bytes:
     Without data it is no event to the reader.
     """
     lines = [f": {warning}" for warning in warnings]
-    lines += [f"retry: {RETRY_MILLISECONDS}", f"id: {cursor}"]
+    lines += [f"retry: {_RETRY_MILLISECONDS}", f"id: {cursor}"]
     return "".join(f"{line}\n" for line in [*lines, ""]).encode()
 
 

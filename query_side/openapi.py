@@ -3,7 +3,8 @@
 from typing import Final
 
 from events.customer import EXTERNAL_ID_MAX
-from events.document_schema import customer_schema, example_customer
+from events.document_schema import customer_schema
+from events.examples import example_customer
 from query_side.freshness import NotShownYet
 from query_side.list_query import MATCHES_MAX
 from query_side.openapi_feed import (
@@ -13,16 +14,16 @@ from query_side.openapi_feed import (
     FEED_SCHEMAS,
 )
 from query_side.openapi_parameters import PARAMETERS
-from query_side.reads import LostHistory
+from query_side.reads import LostToken
 from query_side.refusals import api_error_of
 from query_side.requests import PAGE_MAX, PER_PAGE_DEFAULT, PER_PAGE_MAX
+from runtime.readable import Json
 from runtime.web.openapi.customers import ID_OF_ANSWER, describe_customer
 from runtime.web.openapi.kit import (
     EXAMPLE_ID,
     Answer,
     Description,
     FailureExample,
-    Json,
     Operation,
     failure,
     link,
@@ -116,7 +117,7 @@ def _read_page() -> None:
 FAILURES: Final[dict[str, FailureExample]] = {
     "page_out_of_range": failure(raised_by(_read_page)),
     **_SHARED.failures,
-    "lost_history": failure(api_error_of(LostHistory())),
+    "lost_history": failure(api_error_of(LostToken())),
     "not_shown_yet": failure(api_error_of(NotShownYet())),
 }
 _TOKEN_FAILURES: Final = ("lost_history", "not_shown_yet")

@@ -5,10 +5,12 @@ from typing import Final, cast
 import msgspec
 from litestar.types import Scope
 
-from events.cloudevent_schema import cloud_event_schema, example_event
+from events.cloudevent_schema import cloud_event_schema
 from events.envelope import WorkspaceId
-from events.feed import BEGINNING, place_of
+from events.examples import example_event
+from events.feed import FEED_BEGINNING, feed_place_of
 from events.jetstream import stream_name, workspace_subjects
+from events.token import Tokens
 from query_side.feed import FedEvent
 from query_side.feed_cursors import FeedCursors
 from query_side.feed_requests import (
@@ -18,7 +20,7 @@ from query_side.feed_requests import (
     WAIT_MAX,
     read_events,
 )
-from query_side.feed_routes import EVENTS, PAGE_BYTES
+from query_side.feed_routes import EVENTS, PAGE_BYTES, STREAM
 from query_side.feed_stream import (
     HEARTBEAT_SECONDS,
     LOST_EVENT,
@@ -26,12 +28,15 @@ from query_side.feed_stream import (
     opening_of,
     written,
 )
-from query_side.reads import LostPlace
+from query_side.reads import LostCursor
 from query_side.refusals import api_error_of
+from query_side.requests import CONSISTENCY_HEADER
+from runtime.readable import Json
+from runtime.sealing import Sealer
+from runtime.settings import MasterKeys
 from runtime.web.openapi.kit import (
     Answer,
     FailureExample,
-    Json,
     Operation,
     failure,
     link,
@@ -45,12 +50,13 @@ from runtime.web.openapi.parameters import parameter_refs
 from runtime.web.openapi.problems import META
 
 _CURSORS: Final = FeedCursors(1)
+_TOKENS: Final = Tokens(Sealer(MasterKeys(current="", by_id={"": bytes(32)})), 1)
 _ACME: Final = WorkspaceId("acme")
 _EXAMPLE: Final = example_event("CustomerCreated", "https://customers.example.com")
 _STORED: Final = _EXAMPLE.stored
-_CURSOR: Final = _CURSORS.write(_ACME, place_of(_STORED))
+_CURSOR: Final = _CURSORS.write(_ACME, feed_place_of(_STORED))
 _EVENT: Final = FedEvent(cursor=_CURSOR, type=_STORED.type, body=_EXAMPLE.body)
-_OPENING: Final = opening_of(_CURSORS.write(_ACME, BEGINNING), [])
+_OPENING: Final = opening_of(_CURSORS.write(_ACME, FEED_BEGINNING), [])
 _MESSAGE: Final = "Events retrieved successfully"
 
 
@@ -86,11 +92,24 @@ FEED_PARAMETERS: Final[dict[str, Json]] = {
         "`meta.next_cursor`. Its `start_sequence` counts the events of all workspaces, and that is "
         "why it has to be asked for.",
     ),
+    "feed.consistency": _query(
+        "consistency",
+        {"type": "string", "enum": ["eventual"]},
+        "Taken as every read takes it, and makes no difference here: events are read from the log "
+        "itself, which has every write that has answered.",
+    ),
+    "feed.token": {
+        "name": CONSISTENCY_HEADER,
+        "in": "header",
+        "description": "A token that a write has answered. Events show that write without it, and "
+        "nobody waits; it is 410 when the service was restored to a point before the write.",
+        "schema": {"type": "string", "format": "consistency-token"},
+    },
     LAST_EVENT_ID: {
         "name": LAST_EVENT_ID,
         "in": "header",
         "description": "The `id` of the last event that arrived: goes on behind it, whatever "
-        "`after` says. Browsers send it by themselves when they come back.",
+        "`after` says. Libraries for server-sent events send it by themselves when they come back.",
         "schema": {"type": "string", "format": "feed-cursor"},
     },
 }
@@ -98,23 +117,29 @@ FEED_PARAMETERS: Final[dict[str, Json]] = {
 
 def _read_badly(query_string: bytes) -> FailureExample:
     scope = cast(Scope, {"query_string": query_string, "headers": [], "state": {}})
-    return failure(raised_by(lambda: read_events(scope, _ACME, _CURSORS)), EVENTS)
+    return failure(raised_by(lambda: read_events(scope, _ACME, _CURSORS, _TOKENS)), EVENTS)
 
 
 FEED_FAILURES: Final[dict[str, FailureExample]] = {
     "events_out_of_range": _read_badly(b"limit=%d&wait=%d" % (LIMIT_MAX + 1, WAIT_MAX + 1)),
     "no_feed_cursor": _read_badly(b"after=nothing"),
-    "lost_place": failure(api_error_of(LostPlace()), EVENTS),
+    "lost_place": failure(api_error_of(LostCursor()), EVENTS),
 }
+
+LOST_EXAMPLE: Final[Json] = msgspec.json.decode(failure(api_error_of(LostCursor()), STREAM).body)
+"""The data of the last event of a stream whose history was lost."""
 
 FEED_OPERATIONS: Final[dict[str, Operation]] = {
     "list_events": Operation(
         tag="Events",
         description="Everything that ever happened to the customers of the workspace, in order, "
-        "without gaps, for ever; the same CloudEvents 1.0 as in JetStream. A write is here as soon "
-        "as it has answered. 410 when the service was restored to a point before the cursor.",
+        "without gaps, for ever; the same CloudEvents 1.0 as in JetStream, byte for byte until the "
+        "customer is erased (`data` is null) or the service has another address (in `dataschema`). "
+        "A write is here as soon as it has answered. 410 when the service was restored to a point "
+        "before the cursor.",
         parameters=parameter_refs(
-            "feed.after", "feed.limit", "feed.wait", "feed.hand_over", "Prefer"
+            *("feed.after", "feed.limit", "feed.wait", "feed.hand_over"),
+            *("feed.consistency", "feed.token", "Prefer"),
         ),
         answers={
             200: Answer(
@@ -145,7 +170,7 @@ FEED_OPERATIONS: Final[dict[str, Operation]] = {
                 },
             )
         },
-        failures=("events_out_of_range", "no_feed_cursor", "lost_place"),
+        failures=("events_out_of_range", "no_feed_cursor", "lost_place", "lost_history"),
     ),
     "stream_events": Operation(
         tag="Events",
@@ -154,8 +179,11 @@ FEED_OPERATIONS: Final[dict[str, Operation]] = {
         f"open; after {HEARTBEAT_SECONDS} seconds without an event comes a comment. It ends when "
         "the key is no longer valid, and when the service stops: come back with the last `id`. "
         f"When the history is lost on the way, the last event is `{LOST_EVENT}`, with the problem "
-        "as its data. What of the query is ignored is said in a comment at the beginning.",
-        parameters=parameter_refs("feed.after", LAST_EVENT_ID, "Prefer"),
+        "as its data. What of the query is ignored is said in a comment at the beginning. "
+        "Not from a browser: its EventSource cannot send the API key; use fetch() or a server.",
+        parameters=parameter_refs(
+            *("feed.after", "feed.consistency", LAST_EVENT_ID, "feed.token", "Prefer")
+        ),
         answers={
             200: Answer(
                 description="Events, as they happen.",
@@ -165,7 +193,7 @@ FEED_OPERATIONS: Final[dict[str, Operation]] = {
                 media_types=(MEDIA_TYPE,),
             )
         },
-        failures=("no_feed_cursor", "lost_place"),
+        failures=("no_feed_cursor", "lost_place", "lost_history"),
     ),
 }
 

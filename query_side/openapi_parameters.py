@@ -5,7 +5,8 @@ from typing import Final
 from query_side.filters import SEARCH_MAX, SEARCH_WORDS_MAX
 from query_side.list_query import MATCHES_MAX, SORT_KEYS
 from query_side.requests import PAGE_MAX, PER_PAGE_DEFAULT, PER_PAGE_MAX
-from runtime.web.openapi.kit import NO_CONTROL, NOT_BLANK, Json
+from runtime.readable import Json
+from runtime.web.openapi.kit import NO_CONTROL, NOT_BLANK
 from runtime.web.query_string import VALUES_MAX
 
 _SORT_KEY: Final = f"-?({'|'.join(SORT_KEYS)})"

@@ -9,18 +9,21 @@ from query_side.queries import ReadModel
 from query_side.results import CustomerPage, FoundCustomer, FoundT, TagPage
 
 
-class LostHistory(Exception):
-    """A consistency token names a place that the log does not have, or with other events."""
-
-    def __init__(
-        self,
-        message: str = "What this X-Consistency-Token is about is lost: the service was restored "
-        "to an earlier point. Read without the token, and repeat the writes that are missing.",
-    ) -> None:
-        super().__init__(message)
+class HistoryGone(Exception):
+    """A place that the log does not have, or has with other events before it, was named."""
 
 
-class LostPlace(LostHistory):
+class LostToken(HistoryGone):
+    """A consistency token names such a place."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "What this X-Consistency-Token is about is lost: the service was restored to an "
+            "earlier point. Read without the token, and repeat the writes that are missing."
+        )
+
+
+class LostCursor(HistoryGone):
     """A cursor of the feed names such a place."""
 
     def __init__(self) -> None:
@@ -34,7 +37,7 @@ class LostPlace(LostHistory):
 class CustomerReads:
     """Reads that show their workspace's own writes, unless their demand is eventual.
 
-    Each answers with whether the answer may be stale; raises LostHistory and NotShownYet.
+    Each answers with whether the answer may be stale; raises LostToken and NotShownYet.
     """
 
     def __init__(self, model: ReadModel, freshness: Freshness, wait_seconds: float) -> None:
@@ -68,11 +71,15 @@ class CustomerReads:
         """A page of tags."""
         return await self._read(lambda: self._model.list_tags(workspace_id, offset, limit), demand)
 
+    async def check(self, demand: Demand) -> None:
+        """Raises LostToken when the log does not have the place that is demanded."""
+        token = demand.token
+        if token is not None and not await self._model.has_place(token.position, token.chain):
+            raise LostToken
+
     async def _read(
         self, ask: Callable[[], Awaitable[FoundT]], demand: Demand
     ) -> tuple[FoundT, bool]:
-        token = demand.token
         # A place that will never be reached is not waited for.
-        if token is not None and not await self._model.has_place(token.position, token.chain):
-            raise LostHistory
+        await self.check(demand)
         return await self._freshness.read(ask, demand, self._wait_seconds)

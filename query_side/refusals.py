@@ -6,15 +6,15 @@ from litestar import Response
 
 from query_side.freshness import NotShownYet
 from query_side.queries import NoReadModel
-from query_side.reads import LostHistory
+from query_side.reads import HistoryGone
 from runtime.web.problems import AnyRequest, ApiError, answer, unavailable
 
-Refusal: TypeAlias = NoReadModel | NotShownYet | LostHistory
+Refusal: TypeAlias = NoReadModel | NotShownYet | HistoryGone
 
 
 def api_error_of(refusal: Refusal) -> ApiError:
     """The answer that a refusal gets."""
-    if isinstance(refusal, LostHistory):
+    if isinstance(refusal, HistoryGone):
         return ApiError("lost_history", str(refusal))
     return unavailable(str(refusal))
 

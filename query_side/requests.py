@@ -108,7 +108,7 @@ class RequestReader:
         parameters = read_parameters(scope["query_string"])
         reader = ParameterReader(parameters)
         page, per_page, offset = _read_page(reader)
-        demand = self._read_demand(scope, workspace_id, reader)
+        demand = read_demand(scope, workspace_id, reader, self._tokens)
         return TagsRequest(
             demand=demand,
             warnings=reader.finish(strict=heed_handling(scope)),
@@ -128,7 +128,7 @@ class RequestReader:
         sort = read_sort(reader, is_search=filters.search is not None)
         query = ListQuery(filters=filters, sort=sort, offset=offset, limit=per_page)
         after = self._read_cursor(workspace_id, query, reader)
-        demand = self._read_demand(scope, workspace_id, reader)
+        demand = read_demand(scope, workspace_id, reader, self._tokens)
         return ListRequest(
             demand=demand,
             warnings=reader.finish(strict=heed_handling(scope)),
@@ -141,7 +141,7 @@ class RequestReader:
     def _read_one(self, scope: Scope, workspace_id: WorkspaceId) -> ReadRequest:
         reader = ParameterReader(read_parameters(scope["query_string"]))
         _refuse_as_of(reader)
-        demand = self._read_demand(scope, workspace_id, reader)
+        demand = read_demand(scope, workspace_id, reader, self._tokens)
         return ReadRequest(demand=demand, warnings=reader.finish(strict=heed_handling(scope)))
 
     def _read_cursor(
@@ -163,19 +163,19 @@ class RequestReader:
             reader.refuse("cursor", message, "other_query")
         return None if cursor is None else cursor.place
 
-    def _read_demand(
-        self, scope: Scope, workspace_id: WorkspaceId, reader: ParameterReader
-    ) -> Demand:
-        token: Token | None = None
-        given = header(scope, CONSISTENCY_HEADER.lower().encode())
-        if given is not None:
-            token = self._tokens.read(workspace_id, given.decode("latin-1"))
-            if token is None:
-                message = (
-                    f"{CONSISTENCY_HEADER} must be one that a write of this workspace answered."
-                )
-                reader.refuse(CONSISTENCY_HEADER, message, "invalid_token")
-        return Demand(eventual=_read_eventual(reader), token=token)
+
+def read_demand(
+    scope: Scope, workspace_id: WorkspaceId, reader: ParameterReader, tokens: Tokens
+) -> Demand:
+    """How fresh the answer must be."""
+    token: Token | None = None
+    given = header(scope, CONSISTENCY_HEADER.lower().encode())
+    if given is not None:
+        token = tokens.read(workspace_id, given.decode("latin-1"))
+        if token is None:
+            message = f"{CONSISTENCY_HEADER} must be one that a write of this workspace answered."
+            reader.refuse(CONSISTENCY_HEADER, message, "invalid_token")
+    return Demand(eventual=_read_eventual(reader), token=token)
 
 
 def _read_page(reader: ParameterReader) -> tuple[int, int, int]:

@@ -122,20 +122,45 @@ def openapi() -> None:
 @customers.command(epilog="Example: customers asyncapi >asyncapi.json")
 def asyncapi() -> None:
     """Print the AsyncAPI document of the events, as /asyncapi.json has it."""
+    from runtime.discovery import completed_settings
     from runtime.processes import events_document
-    from runtime.settings import read_settings
 
-    click.echo(events_document(read_settings(os.environ).public_url), nl=False)
+    click.echo(events_document(completed_settings().public_url), nl=False)
 
 
-@customers.command(epilog="Example: customers relay")
+@customers.group(invoke_without_command=True, epilog="Example: customers relay")
 @_with_parent
-def relay(with_parent: bool) -> None:
+@click.pass_context
+def relay(context: click.Context, with_parent: bool) -> None:
     """Copy the log into JetStream; a second one stands by."""
+    if context.invoked_subcommand is not None:
+        return
     settings = _settings_of_process("relay")
     from runtime import processes
 
     _run("relay", with_parent, lambda: processes.run_relay(settings))
+
+
+@relay.command(epilog='Example: customers relay new-generation --reason "restored to 12:00"')
+@click.option("--reason", required=True, help="Kept beside the generation: what happened.")
+def new_generation(reason: str) -> None:
+    """Let the log go on in a new JetStream stream, when the old one holds another history.
+
+    For a relay that is stopped because the database was restored to an earlier point, and the log
+    is right. Subscribers that read what was lost are told so; the others go on by themselves.
+    """
+    import asyncio
+
+    from runtime import processes
+    from runtime.discovery import find_settings
+
+    fork = asyncio.run(processes.begin_generation(find_settings(), reason))
+    click.echo(
+        f"generation {fork.generation + 1} begins: the relay fills JetStream stream "
+        f"{fork.next_stream} from the log\n"
+        f"both have the history up to position {fork.shared}; {fork.stream} goes on to "
+        f"{fork.ends_at} with another, and is left as it is"
+    )
 
 
 @customers.command(epilog="Example: customers projector")
@@ -215,16 +240,11 @@ def status(as_json: bool) -> None:
 def doctor() -> None:
     """Check everything one by one, and say how to mend what is wrong."""
     from runtime.cli_tables import print_check
-    from runtime.discovery import find_running, find_settings
+    from runtime.discovery import completed_settings, find_running
     from runtime.doctor import examine
-    from runtime.settings import SettingsError, read_settings
 
-    try:
-        settings = find_settings()
-    except SettingsError:
-        settings = read_settings(os.environ)
     is_well = True
-    for check in examine(settings, find_running()):
+    for check in examine(completed_settings(), find_running()):
         print_check(check)
         is_well = is_well and check.is_fine is not False
     sys.exit(0 if is_well else 1)
@@ -272,21 +292,19 @@ def listen(
     An event is sent until a 2xx answers, then comes the next; one that is given up leads to exit
     status 1 in the end. A receiver verifies with the secret that is printed at the start.
     """
-    from msgspec.structs import replace
-
-    from runtime.cli_follow import make_watch, read_start, read_wanted
+    from runtime.cli_follow import find_operator_settings, read_start, read_wanted
     from runtime.cli_listen import Plan, listen, secret_of
+    from runtime.operator_log import OpenedLog
     from runtime.webhook import read_url
 
     if forward_to is None and not print_secret:
         raise click.UsageError("Missing option '--forward-to'.")
     wanted, first = read_wanted(workspace, None, types), read_start(start)
     url = read_url(forward_to) if forward_to is not None else None
-    watch = make_watch()
-    if secret is not None:
-        watch.settings = replace(watch.settings, webhook_secret=secret)
+    settings = find_operator_settings()
+    signing = secret_of(settings, secret)
     if print_secret or url is None:
-        click.echo(secret_of(watch)[0])
+        click.echo(signing.text)
         return
     plan = Plan(
         url=url,
@@ -297,7 +315,7 @@ def listen(
         verify=not skip_verify,
         print_json=print_json,
     )
-    sys.exit(listen(watch, plan))
+    sys.exit(listen(OpenedLog(settings), plan, signing))
 
 
 def _events() -> click.Group:

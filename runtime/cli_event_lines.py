@@ -13,8 +13,9 @@ from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
 from events.append import Head
-from runtime.cli_follow import ACTIONS, Opened
+from events.jetstream import ACTIONS
 from runtime.clock import format_time
+from runtime.operator_log import Opened
 
 _COLORS: Final = {
     "created": "green",

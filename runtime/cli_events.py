@@ -12,8 +12,9 @@ from events.envelope import Position
 from events.walk import Wanted
 from runtime import cli_follow
 from runtime.cli_event_lines import EventLines, print_event
-from runtime.cli_follow import Opened, Watch, make_watch, read_start, read_wanted, say
+from runtime.cli_follow import find_operator_settings, read_start, read_wanted, say
 from runtime.failure import Failure
+from runtime.operator_log import Opened, OpenedLog
 
 _LINES = 10
 
@@ -47,8 +48,8 @@ def tail(
 ) -> None:
     """Show the newest events, oldest first: which fields changed, and who changed them.
 
-    With --json each event stands there whole, as subscribers get it. With --from, --lines ends
-    it after so many events.
+    With --json each event stands there whole, as subscribers get it: byte for byte when
+    CUSTOMERS_PUBLIC_URL is that of the relay. With --from, --lines ends it after so many events.
     """
     if start is not None and lines is not None and follow:
         raise click.UsageError("--lines ends what begins at --from, and --follow never ends.")
@@ -57,7 +58,8 @@ def tail(
     wanted = read_wanted(workspace, customer, types)
     first = read_start(start)
     newest = 0 if start is not None else _LINES if lines is None else lines
-    printer = _Printer(make_watch(), as_json, limit=lines if start is not None else None)
+    log = OpenedLog(find_operator_settings())
+    printer = _Printer(log, as_json, limit=lines if start is not None else None)
     cli_follow.run(_tail(printer, wanted, first, newest, follow))
     if printer.printed or follow or lines == 0:
         return
@@ -76,15 +78,15 @@ def tail(
 @option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
 def show(position: int, as_json: bool) -> None:
     """Show all there is of one event, what changed from what to what, and the customer in clear."""
-    watch = make_watch()
-    cli_follow.run(_show(watch, Position(position), as_json))
+    log = OpenedLog(find_operator_settings())
+    cli_follow.run(_show(log, Position(position), as_json))
 
 
 class _Printer:
     """Prints events, at most `limit` of them."""
 
-    def __init__(self, watch: Watch, as_json: bool, limit: int | None) -> None:
-        self.watch = watch
+    def __init__(self, log: OpenedLog, as_json: bool, limit: int | None) -> None:
+        self.log = log
         self._lines = None if as_json else EventLines()
         self._limit = limit
         self.printed = 0
@@ -95,7 +97,7 @@ class _Printer:
             page = page[: self._limit - self.printed]
         self.printed += len(page)
         if self._lines is None:
-            cli_follow.write([self.watch.positioned(opened) for opened in page])
+            cli_follow.write([self.log.positioned(opened) for opened in page])
         else:
             self._lines.print(page)
         return self._limit is None or self.printed < self._limit
@@ -104,13 +106,13 @@ class _Printer:
 async def _tail(
     printer: _Printer, wanted: Wanted, first: Position | None, newest: int, follow: bool
 ) -> None:
-    watch = printer.watch
+    log = printer.log
     async with (
-        watch.follower(wanted, hears=follow) as follower,
+        log.follower(wanted, say, hears=follow) as follower,
         aclosing(follower.pages(first=first, newest=newest, follow=follow)) as pages,
     ):
         async for page in pages:
-            if not printer.print([watch.open(keyed) for keyed in page]):
+            if not printer.print([log.open(keyed) for keyed in page]):
                 return
 
 
@@ -128,20 +130,20 @@ class _Whole(Struct, frozen=True, kw_only=True):
     event: Raw
 
 
-async def _show(watch: Watch, position: Position, as_json: bool) -> None:
-    opened, head = await watch.find(position)
+async def _show(log: OpenedLog, position: Position, as_json: bool) -> None:
+    opened, head = await log.find(position)
     if opened is None:
         raise Failure(
             f"There is no position {position}: the log ends at {head.position}.",
             f"customers events show {head.position}" if head.position else "customers status",
         )
     if as_json:
-        cli_follow.write([msgspec.json.encode(_whole(watch, opened, head))])
+        cli_follow.write([msgspec.json.encode(_whole(log, opened, head))])
     else:
         print_event(opened, head)
 
 
-def _whole(watch: Watch, opened: Opened, head: Head) -> _Whole:
+def _whole(log: OpenedLog, opened: Opened, head: Head) -> _Whole:
     stored = opened.stored
     return _Whole(
         log_id=stored.log_id,
@@ -154,5 +156,5 @@ def _whole(watch: Watch, opened: Opened, head: Head) -> _Whole:
         digest=stored.digest.hex(),
         chain=stored.chain.hex(),
         erased=opened.data is None,
-        event=Raw(watch.cloud_event(opened)),
+        event=Raw(log.cloud_event(opened)),
     )

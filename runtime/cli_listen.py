@@ -11,14 +11,16 @@ from rich.text import Text
 
 from events.cloudevents import CONTENT_TYPE
 from events.envelope import Position
+from events.jetstream import ACTIONS
 from events.walk import Wanted
 from runtime import cli_follow
-from runtime.cli_follow import ACTIONS, Opened, Watch, say
-from runtime.settings import read_master_keys
+from runtime.cli_follow import say
+from runtime.operator_log import Opened, OpenedLog
+from runtime.settings import Settings, read_master_keys
 from runtime.webhook import (
     Attempt,
+    Delivery,
     Endpoint,
-    Message,
     check_secret,
     http_client,
     shown_url,
@@ -41,36 +43,45 @@ class Plan(Struct, frozen=True, kw_only=True):
     print_json: bool
 
 
-def secret_of(watch: Watch) -> tuple[str, bool]:
-    """The secret to sign with, and whether it was given instead of derived."""
-    given = watch.settings.webhook_secret
-    if given:
-        return check_secret(given), True
-    return stable_secret(read_master_keys(watch.settings), watch.settings.log_id), False
+class Secret(Struct, frozen=True):
+    """What deliveries are signed with, and whether it was given instead of derived."""
+
+    text: str
+    was_given: bool
+
+    def __repr__(self) -> str:
+        return "Secret()"
 
 
-def listen(watch: Watch, plan: Plan) -> int:
+def secret_of(settings: Settings, given: str | None) -> Secret:
+    """The secret of the command line, of the environment, or of the log."""
+    chosen = settings.webhook_secret if given is None else given
+    if chosen:
+        return Secret(check_secret(chosen), was_given=True)
+    return Secret(stable_secret(read_master_keys(settings), settings.log_id), was_given=False)
+
+
+def listen(log: OpenedLog, plan: Plan, secret: Secret) -> int:
     """Deliver until told to end or the limit is reached; the exit status."""
-    secret, was_given = secret_of(watch)
     say(f"Forwarding to {shown_url(plan.url)} until Ctrl-C")
-    say(f"Signing secret: {'the given one' if was_given else secret}")
-    delivery = _Delivery(watch, plan)
-    has_ended = cli_follow.run(delivery.run(secret))
-    if not has_ended and delivery.next_position is not None:
-        say(f"Ended: --from {delivery.next_position} goes on where this was")
-    if not delivery.given_up:
+    say(f"Signing secret: {'the given one' if secret.was_given else secret.text}")
+    forwarding = _Forwarding(log, plan)
+    has_ended = cli_follow.run(forwarding.run(secret.text))
+    if not has_ended and forwarding.next_position is not None:
+        say(f"Ended: --from {forwarding.next_position} goes on where this was")
+    if not forwarding.given_up:
         return 0
-    positions = ", ".join(map(str, delivery.given_up_first))
-    more = ", …" if delivery.given_up > _NAMED_MAX else ""
-    say(f"Not delivered: {delivery.given_up}, at position {positions}{more}")
+    positions = ", ".join(map(str, forwarding.given_up_first))
+    more = ", …" if forwarding.given_up > _NAMED_MAX else ""
+    say(f"Not delivered: {forwarding.given_up}, at position {positions}{more}")
     return 1
 
 
-class _Delivery:
+class _Forwarding:
     """Delivers event after event and keeps count."""
 
-    def __init__(self, watch: Watch, plan: Plan) -> None:
-        self._watch = watch
+    def __init__(self, log: OpenedLog, plan: Plan) -> None:
+        self._log = log
         self._plan = plan
         self._console = Console(highlight=False)
         self._left = plan.limit
@@ -84,13 +95,13 @@ class _Delivery:
         plan = self._plan
         async with (
             http_client(verify=plan.verify) as client,
-            self._watch.follower(plan.wanted, hears=True) as follower,
+            self._log.follower(plan.wanted, say, hears=True) as follower,
             aclosing(follower.pages(first=plan.first, follow=True, begun=self._begin)) as pages,
         ):
             endpoint = Endpoint(client, plan.url, secret, retries=plan.retries)
             async for page in pages:
                 for keyed in page:
-                    await self._deliver(endpoint, self._watch.open(keyed))
+                    await self._deliver(endpoint, self._log.open(keyed))
                     if self._left == 0:
                         return
 
@@ -101,7 +112,7 @@ class _Delivery:
     async def _deliver(self, endpoint: Endpoint, opened: Opened) -> None:
         stored = opened.stored
         self.next_position = stored.position
-        body = self._watch.cloud_event(opened)
+        body = self._log.cloud_event(opened)
         action = ACTIONS.get(stored.type, stored.type)
         words = f"{stored.workspace_id}  {action.ljust(8)}  {stored.stream_id}"
         self._print("-->", "cyan", stored.position, words)
@@ -112,10 +123,10 @@ class _Delivery:
             style = "green" if attempt.accepted else "red"
             self._print("<--", style, stored.position, _words(attempt, self._plan.retries))
 
-        message = Message(
+        delivery = Delivery(
             message_id=str(stored.event_id), content_type=CONTENT_TYPE, body=body.decode()
         )
-        if not await endpoint.deliver(message, report):
+        if not await endpoint.deliver(delivery, report):
             self.given_up += 1
             if self.given_up <= _NAMED_MAX:
                 self.given_up_first.append(stored.position)

@@ -8,6 +8,7 @@ import rich_click as click
 from click.exceptions import Abort, ClickException, Exit
 
 from runtime.failure import Failure
+from runtime.words import one_line
 
 Load: TypeAlias = Callable[[], click.Group]
 
@@ -50,7 +51,7 @@ def explain(error: Exception) -> Failure | None:
     if isinstance(error, Failure):
         return error
     name, package = type(error).__name__, type(error).__module__.partition(".")[0]
-    reason = " ".join(str(error).split()) or name
+    reason = one_line(error)
     if name in ("SettingsError", "MigrationError"):
         return Failure(reason, "customers doctor")
     if package in ("psycopg", "psycopg_pool"):

@@ -44,7 +44,7 @@ def _is_held(lock: BinaryIO) -> bool:
     return False
 
 
-def find_settings() -> Settings:
+def completed_settings() -> Settings:
     """Settings of the environment, completed by those of the `customers dev` in this folder."""
     environ = dict(os.environ)
     running = find_running()
@@ -58,7 +58,12 @@ def find_settings() -> Settings:
                 environ.setdefault(variable, value)
         if "CUSTOMERS_MASTER_KEYS" not in environ:
             environ.setdefault("CUSTOMERS_MASTER_KEYS_FILE", running.master_keys_file)
-    settings = read_settings(environ)
+    return read_settings(environ)
+
+
+def find_settings() -> Settings:
+    """The same, for whoever needs a database; raises SettingsError when none is known."""
+    settings = completed_settings()
     if not settings.database_url:
         raise SettingsError(
             "No database is known: CUSTOMERS_DATABASE_URL is not set and no `customers dev` runs "

@@ -40,8 +40,9 @@ def examine(settings: Settings, running: Running | None) -> Iterator[Check]:
             name="servers", is_fine=None, said="none known yet: `customers dev` starts them"
         )
         return
-    yield _master_key(settings)
-    yield from _database(settings)
+    facts = ask_database(settings)
+    yield _master_key(settings, facts)
+    yield from _database(facts)
     yield from _nats(settings)
 
 
@@ -84,7 +85,10 @@ def _nearest_existing(path: Path) -> Path:
     return next(folder for folder in (path, *path.parents) if folder.exists())
 
 
-def _master_key(settings: Settings) -> Check:
+def _master_key(settings: Settings, facts: DatabaseFacts | Unknown) -> Check:
+    if not settings.master_keys and _somebody_runs(facts):
+        said = "not given to this process; those that run have theirs"
+        return Check(name="master key", is_fine=None, said=said)
     try:
         keys = read_master_keys(settings)
     except SettingsError as error:
@@ -94,12 +98,17 @@ def _master_key(settings: Settings) -> Check:
     return Check(name="master key", is_fine=True, said=f"current: {keys.current}")
 
 
-def _database(settings: Settings) -> Iterator[Check]:
-    facts = ask_database(settings)
+def _somebody_runs(facts: DatabaseFacts | Unknown) -> bool:
+    # No process starts without master keys.
+    positions = None if isinstance(facts, Unknown) else facts.positions
+    return positions is not None and any(process.alive for process in positions.processes)
+
+
+def _database(facts: DatabaseFacts | Unknown) -> Iterator[Check]:
     if isinstance(facts, Unknown):
         yield Check(
             name="Postgres",
-            is_fine=False,
+            is_fine=None if facts.is_refused else False,
             said=facts.reason,
             mend="start it, or correct CUSTOMERS_DATABASE_URL "
             "(postgresql://user:password@host:5432/database)",

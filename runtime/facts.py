@@ -14,6 +14,7 @@ from runtime.nats_access import connected_once, words_of
 from runtime.postgres import connect_as_owner
 from runtime.schema import migration_names
 from runtime.settings import Settings, SettingsError
+from runtime.words import one_line
 
 _NATS_SECONDS = 3.0
 
@@ -22,6 +23,10 @@ SELECT current_setting('server_version'), current_setting('server_version_num'):
        EXISTS (SELECT FROM pg_available_extensions WHERE name = 'pg_trgm'),
        clock_timestamp(), to_regclass('public.customers_migrations') IS NOT NULL
 """
+_NOT_THE_OWNER = (
+    "the user of CUSTOMERS_DATABASE_URL may not see how all are, only the one who ran "
+    "`customers migrate` may: in compose, docker compose run --rm migrate status"
+)
 _APPLIED = "SELECT name FROM public.customers_migrations"
 # One statement, one snapshot: the head is never older than the checkpoint.
 _POSITIONS = """
@@ -67,6 +72,8 @@ class Unknown(Struct, frozen=True):
     """A server that could not be asked, and why."""
 
     reason: str
+    is_refused: bool = False
+    """It answers, but not to this user."""
 
 
 def ask_database(settings: Settings) -> DatabaseFacts | Unknown:
@@ -74,6 +81,8 @@ def ask_database(settings: Settings) -> DatabaseFacts | Unknown:
     try:
         with connect_as_owner(settings, "customers status") as connection:
             return _ask_database(connection, settings.log_id)
+    except psycopg.errors.InsufficientPrivilege:
+        return Unknown(_NOT_THE_OWNER, is_refused=True)
     except psycopg.Error as error:
         return Unknown(one_line(error))
 
@@ -145,8 +154,3 @@ async def _ask_nats(settings: Settings, stream: str) -> NatsFacts:
             last_sequence=last_sequence,
             max_payload=client.max_payload,
         )
-
-
-def one_line(error: BaseException) -> str:
-    """What an error says, on one line; its name when it says nothing."""
-    return " ".join(str(error).split()) or type(error).__name__

@@ -17,6 +17,7 @@ from msgspec import Struct
 from psycopg.rows import TupleRow, args_row
 
 from runtime.ids import new_id
+from runtime.tasks import end
 
 BEAT_SECONDS = 2.0
 # Several beats may be lost to a busy database before a process counts as gone.
@@ -78,11 +79,11 @@ async def registered(
 
 
 @contextmanager
-def stop_signals() -> Generator[asyncio.Event]:
-    """An event that is set by SIGTERM or SIGINT while the block runs."""
+def stop_signals(*more: signal.Signals) -> Generator[asyncio.Event]:
+    """An event that is set by SIGTERM, SIGINT or one of `more` while the block runs."""
     loop = asyncio.get_running_loop()
     stop = asyncio.Event()
-    caught = (signal.SIGTERM, signal.SIGINT)
+    caught = (signal.SIGTERM, signal.SIGINT, *more)
     for number in caught:
         loop.add_signal_handler(number, stop.set)
     try:
@@ -92,18 +93,17 @@ def stop_signals() -> Generator[asyncio.Event]:
             loop.remove_signal_handler(number)
 
 
-async def run_until_told(work: Coroutine[object, object, None]) -> bool:
-    """Run until SIGTERM or SIGINT; whether the work ended by itself. Its error is raised."""
-    with stop_signals() as stop:
+async def run_until_told(work: Coroutine[object, object, None], *more: signal.Signals) -> bool:
+    """Run until SIGTERM, SIGINT or one of `more`; whether the work ended by itself.
+
+    Its error is raised.
+    """
+    with stop_signals(*more) as stop:
         working = asyncio.create_task(work)
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        stopping.cancel()
         has_ended = working.done()
-        while not working.done():
-            # Again and again: a library below may swallow one that comes at a bad moment.
-            working.cancel()
-            await asyncio.wait({working}, timeout=0.5)
+        await end(working, stopping)
         with suppress(asyncio.CancelledError):
             await working
     return has_ended

@@ -16,6 +16,7 @@ from msgspec import Struct
 from nats.aio.client import Client
 
 from runtime.settings import Settings, SettingsError
+from runtime.words import one_line
 
 # Between its two lines of dashes each part of a .creds file stands alone.
 _PART: Final = r"-----BEGIN {0}-----\s+(\S+)\s+-+END {0}-+"
@@ -55,6 +56,12 @@ class NatsClient(Client):
         if self.needs_tls and not is_offered:
             raise nats.errors.SecureConnRequiredError
         return super()._connect_command()
+
+    async def close(self) -> None:
+        """Close it; nothing is to be closed when the URL alone was refused."""
+        # The library would stumble there over a queue that it has not made yet.
+        if self._flush_queue is not None:
+            await super().close()
 
     async def _process_connect_init(self) -> None:
         try:
@@ -201,7 +208,7 @@ def words_of(error: BaseException, settings: Settings) -> str:
         )
     if isinstance(error, nats.errors.SecureConnRequiredError):
         return "it does not speak TLS, and CUSTOMERS_NATS_URL or CUSTOMERS_NATS_CA asks for it"
-    words = " ".join(str(error).split()) or type(error).__name__
+    words = one_line(error)
     # The alert that says so is often overtaken by the end of the connection.
     is_shut = isinstance(error, ConnectionResetError | BrokenPipeError | ssl.SSLError)
     if is_shut and _wants_tls(settings) and not settings.nats_cert:

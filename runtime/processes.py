@@ -13,11 +13,13 @@ from psycopg.rows import TupleRow
 from command_side.app import ROUTES as COMMAND_ROUTES
 from command_side.app import command_side
 from command_side.openapi import DESCRIPTION as COMMANDS
-from events import jetstream, schemas
-from events.asyncapi import describe_events
+from events import generations, jetstream, published_schemas
+from events.asyncapi import OverHttp, describe_events
 from events.envelope import Position
+from events.errors import NoFork
+from events.generations import Fork
 from events.keys import Keyring
-from events.log import PostgresLog
+from events.log import LogReader, PostgresLog
 from events.relay import Relay
 from events.rendering import Renderer, payload_max
 from events.token import Tokens
@@ -25,27 +27,42 @@ from projections.runner import ProjectorRunner
 from query_side.app import ROUTES as QUERY_ROUTES
 from query_side.app import QuerySide, query_side
 from query_side.arrivals import Arrivals
+from query_side.feed_requests import LAST_EVENT_ID
+from query_side.feed_routes import EVENTS, STREAM
+from query_side.feed_stream import LOST_EVENT
 from query_side.openapi import DESCRIPTION as QUERIES
+from query_side.openapi_feed import LOST_EXAMPLE
 from runtime.api_keys import Principal, lookup
+from runtime.failure import Failure
 from runtime.key_ping import key_change_subject
 from runtime.lifecycle import Connecting, registered, run_until_told, stop_signals
 from runtime.nats import Heard, NatsLine
+from runtime.nats_access import connected_once
 from runtime.postgres import Pool, Role, ask, connect, make_pool
 from runtime.readable import readable_json
 from runtime.readiness import readiness, writes_check
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
-from runtime.web.authentication import Authentication
-from runtime.web.fixed import A_DAY, FixedDocument
+from runtime.web.authentication import KEY_HEADER, Authentication
+from runtime.web.event_docs import ROUTES as EVENT_DOC_ROUTES
+from runtime.web.event_docs import EventDocuments
+from runtime.web.fixed_document import A_DAY, FixedDocument
 from runtime.web.frame import Frame, Part, document_of
-from runtime.web.openapi.published import describe_published
-from runtime.web.published import ROUTES as PUBLISHED_ROUTES
-from runtime.web.published import Published
+from runtime.web.openapi.event_docs import describe_event_docs
 from runtime.web.rate_limit import RateLimit
 from runtime.web.server import serve
 
 LOOK_UP_CONNECTIONS: Final = 2
 """What a write looks up goes over these; appends go one after another, over one of their own."""
+
+_OVER_HTTP: Final = OverHttp(
+    pages=EVENTS,
+    live=STREAM,
+    key_header=KEY_HEADER,
+    last_id_header=LAST_EVENT_ID,
+    lost_event=LOST_EVENT,
+    lost_example=LOST_EXAMPLE,
+)
 
 Side: TypeAlias = Literal["command", "query", "both"]
 
@@ -73,7 +90,7 @@ async def api_app(
         keys_ping = key_change_subject(settings.log_id)
         hears: dict[str, Heard] = {keys_ping: lambda _: authentication.invalidate()}
         line = NatsLine(settings, "customers api", hears=hears)
-        parts = [_published(settings.public_url)]
+        parts = [_event_docs(settings.public_url)]
         checks = readiness(pool, line)
         arrivals: Arrivals | None = None
         if side != "command":
@@ -147,31 +164,33 @@ def api_document() -> bytes:
     parts = [
         Part(routes=COMMAND_ROUTES, description=COMMANDS),
         Part(routes=QUERY_ROUTES, description=QUERIES),
-        _published(Settings().public_url),
+        _event_docs(Settings().public_url),
     ]
     return readable_json(document_of(parts))
 
 
 def events_document(public_url: str) -> bytes:
     """The AsyncAPI document of a service that is reached there, as readable JSON."""
-    return readable_json(describe_events(public_url))
+    return readable_json(describe_events(public_url, _OVER_HTTP))
 
 
-def _published(public_url: str) -> Part:
+def _event_docs(public_url: str) -> Part:
     """What every API process says of the events, whichever side it serves."""
-    kept = {"media_type": schemas.CONTENT_TYPE, "cache_control": A_DAY}
-    published = Published(
-        asyncapi=FixedDocument(msgspec.json.encode(describe_events(public_url))),
-        schemas=FixedDocument(schemas.served_index(public_url)),
-        schema={
+    kept = {"media_type": published_schemas.CONTENT_TYPE, "cache_control": A_DAY}
+    documents = EventDocuments(
+        asyncapi=FixedDocument(msgspec.json.encode(describe_events(public_url, _OVER_HTTP))),
+        schema_index=FixedDocument(published_schemas.served_index(public_url)),
+        schemas={
             name: FixedDocument(body, **kept)
-            for name, body in schemas.served_schemas(public_url).items()
+            for name, body in published_schemas.served_schemas(public_url).items()
         },
     )
     return Part(
-        routes=PUBLISHED_ROUTES,
-        dependencies={"published": published},
-        description=describe_published(schemas.PUBLISHED, schemas.CONTENT_TYPE),
+        routes=EVENT_DOC_ROUTES,
+        dependencies={"event_documents": documents},
+        description=describe_event_docs(
+            published_schemas.PUBLISHED, published_schemas.CONTENT_TYPE
+        ),
     )
 
 
@@ -201,6 +220,25 @@ async def run_relay(settings: Settings) -> None:
     beats = registered(_connections(settings, Role.RELAY, "customers relay beat"), "relay", state)
     async with line.kept_up(), beats:
         await run_until_told(relay.run())
+
+
+async def begin_generation(settings: Settings, reason: str) -> Fork:
+    """Let the log go on in a new generation: where history parted.
+
+    Raises Failure when it did not; nats.errors.Error, psycopg.Error when a server is away.
+    """
+    name = "customers relay new-generation"
+    async with (
+        await connect(settings, Role.RELAY, name) as connection,
+        connected_once(settings, name) as client,
+    ):
+        reader = LogReader(connection, settings.log_id)
+        try:
+            fork = await generations.find_fork(reader, client.jetstream(), settings.log_id)
+            await generations.begin_generation(connection, settings.log_id, fork, reason)
+        except NoFork as error:
+            raise Failure(str(error), "customers status") from error
+    return fork
 
 
 async def run_projector(settings: Settings) -> None:

@@ -1,6 +1,11 @@
 """JSON that people read: one member to a line."""
 
+from typing import TypeAlias
+
 import msgspec
+
+Json: TypeAlias = dict[str, object]
+"""A JSON object."""
 
 
 def readable_json(value: object) -> bytes:

@@ -69,7 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         str,
         Meta(
             description="Where integrators and subscribers reach the API; stands in every event, "
-            "in the address of its schema."
+            "in the address of its schema. Set it once, the same for API and relay, before the "
+            "first event."
         ),
     ] = "http://127.0.0.1:8080"
     pool_size: Annotated[

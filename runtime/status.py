@@ -10,6 +10,7 @@ from runtime.discovery import Running
 from runtime.facts import DatabaseFacts, NatsFacts, Unknown, ask_database, ask_nats
 from runtime.lifecycle import TROUBLED, Process
 from runtime.settings import Settings
+from runtime.words import limit_warning
 
 _KINDS = ("api", "relay", "projector")
 # Who is at work is behind for moments; who stands still is behind for good.
@@ -85,7 +86,7 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
         processes=alive,
         problems=[
             *_faults(facts),
-            *_narrowness(settings, facts.nats),
+            *_limit_warning(settings, facts.nats),
             *_absences(positions is not None, alive),
             *_troubles(alive),
             *_lags(facts, head),
@@ -121,12 +122,10 @@ def _faults(facts: Facts) -> Iterator[str]:
         yield "NATS runs without JetStream, so nothing can be published."
 
 
-def _narrowness(settings: Settings, broker: NatsFacts | Unknown) -> Iterator[str]:
-    if isinstance(broker, NatsFacts) and broker.max_payload < settings.nats_max_payload:
-        yield (
-            f"NATS takes messages of {broker.max_payload} bytes, and CUSTOMERS_NATS_MAX_PAYLOAD "
-            f"says {settings.nats_max_payload}: a larger event would stop publishing."
-        )
+def _limit_warning(settings: Settings, broker: NatsFacts | Unknown) -> Iterator[str]:
+    if isinstance(broker, NatsFacts):
+        words = limit_warning(broker.max_payload, settings.nats_max_payload)
+        yield from [words] if words else []
 
 
 def _absences(are_known: bool, alive: Sequence[Process]) -> Iterator[str]:

@@ -19,9 +19,10 @@ from standardwebhooks import Webhook
 
 from runtime.failure import Failure
 from runtime.settings import MasterKeys
+from runtime.words import one_line
 
-ANSWER_SECONDS: Final = 10.0
-SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every secret begins with
+_ANSWER_SECONDS: Final = 10.0
+_SECRET_PREFIX: Final = "whsec_"  # noqa: S105 - what every secret begins with
 _SECRET_BYTES: Final = range(24, 65)
 _FIRST_WAIT_SECONDS: Final = 1.0
 _LONGEST_WAIT_SECONDS: Final = 60.0
@@ -31,7 +32,7 @@ _BODY_SECONDS: Final = 1.0
 _WORDS_MAX: Final = 200
 
 
-class Message(Struct, frozen=True, kw_only=True):
+class Delivery(Struct, frozen=True, kw_only=True):
     """What is sent: each sending of it has the same id and body."""
 
     message_id: str
@@ -61,7 +62,7 @@ class Endpoint:
         *,
         retries: int,
         first_wait: float = _FIRST_WAIT_SECONDS,
-        answer_seconds: float = ANSWER_SECONDS,
+        answer_seconds: float = _ANSWER_SECONDS,
     ) -> None:
         self._client = client
         self._url = url
@@ -70,12 +71,12 @@ class Endpoint:
         self._first_wait = first_wait
         self._answer_seconds = answer_seconds
 
-    async def deliver(self, message: Message, report: Callable[[Attempt], None]) -> bool:
+    async def deliver(self, delivery: Delivery, report: Callable[[Attempt], None]) -> bool:
         """Send until a 2xx answers, at most 1 + `retries` times; whether one did."""
         wait = self._first_wait
         for number in range(1, self._retries + 2):
             started = time.monotonic()
-            accepted, words = await self._send(message)
+            accepted, words = await self._send(delivery)
             is_last = accepted or number > self._retries
             report(
                 Attempt(
@@ -92,16 +93,16 @@ class Endpoint:
             wait = min(2 * wait, _LONGEST_WAIT_SECONDS)
         return False
 
-    async def _send(self, message: Message) -> tuple[bool, str]:
+    async def _send(self, delivery: Delivery) -> tuple[bool, str]:
         now = datetime.now(UTC)
         headers = {
-            "content-type": message.content_type,
-            "webhook-id": message.message_id,
+            "content-type": delivery.content_type,
+            "webhook-id": delivery.message_id,
             "webhook-timestamp": str(int(now.timestamp())),
-            "webhook-signature": self._webhook.sign(message.message_id, now, message.body),
+            "webhook-signature": self._webhook.sign(delivery.message_id, now, delivery.body),
         }
         request = self._client.build_request(
-            "POST", self._url, content=message.body.encode(), headers=headers
+            "POST", self._url, content=delivery.body.encode(), headers=headers
         )
         try:
             async with asyncio.timeout(self._answer_seconds):
@@ -157,10 +158,10 @@ def shown_url(url: httpx.URL) -> str:
 def check_secret(text: str) -> str:
     """A secret as Standard Webhooks writes it; refuses others without quoting them."""
     try:
-        key = base64.b64decode(text.removeprefix(SECRET_PREFIX), validate=True)
+        key = base64.b64decode(text.removeprefix(_SECRET_PREFIX), validate=True)
     except (binascii.Error, ValueError):
         key = b""
-    if not text.startswith(SECRET_PREFIX) or len(key) not in _SECRET_BYTES:
+    if not text.startswith(_SECRET_PREFIX) or len(key) not in _SECRET_BYTES:
         raise Failure(
             "The secret is not `whsec_` and base64 of 24 to 64 bytes.",
             try_next="customers listen --print-secret, which prints one that is",
@@ -173,7 +174,7 @@ def stable_secret(master_keys: MasterKeys, log_id: int) -> str:
     oldest = list(master_keys.by_id.values())[-1]
     info = f"customers/1 webhooks\n{log_id}".encode()
     key = HKDF(hashes.SHA256(), 32, salt=None, info=info).derive(oldest)
-    return SECRET_PREFIX + base64.b64encode(key).decode()
+    return _SECRET_PREFIX + base64.b64encode(key).decode()
 
 
 async def _finish(response: httpx.Response) -> None:
@@ -201,4 +202,4 @@ def _words(error: Exception) -> str:
         if isinstance(cause, ConnectionRefusedError):
             return "connection refused"
         cause = cause.__cause__ or cause.__context__
-    return " ".join(str(error).split())[:_WORDS_MAX] or type(error).__name__
+    return one_line(error)[:_WORDS_MAX]

@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
+from typing import Final
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
@@ -16,6 +17,8 @@ from runtime.api_keys import Principal, hash_key
 from runtime.web.headers import header
 from runtime.web.problems import ApiKeyRefused
 
+KEY_HEADER: Final = "X-Api-Key"
+_KEY_HEADER: Final = KEY_HEADER.lower().encode("ascii")
 REMEMBERED_SECONDS = 1.0
 MOST_REMEMBERED = 10_000
 
@@ -83,6 +86,11 @@ class Authentication:
         self._known[key_hash] = (self._clock() + seconds, principal)
 
 
+def key_of(scope: Scope) -> bytes | None:
+    """The key that a request was sent with."""
+    return header(scope, _KEY_HEADER)
+
+
 def principal_of(scope: Scope) -> Principal:
     """Who makes this request; only after `require_key`."""
     principal = scope["auth"]
@@ -93,7 +101,7 @@ def principal_of(scope: Scope) -> Principal:
 
 def invalid_key() -> ApiKeyRefused:
     """401, in the published words."""
-    headers = {"WWW-Authenticate": 'ApiKey header="X-Api-Key"'}
+    headers = {"WWW-Authenticate": f'ApiKey header="{KEY_HEADER}"'}
     return ApiKeyRefused(401, "Invalid or expired API key", headers=headers)
 
 
@@ -135,7 +143,7 @@ def is_open(scope: Scope) -> bool:
 async def _identify(authentication: Authentication, scope: Scope) -> None:
     # Set first, so that tell_rate does not look the key up again.
     scope["auth"] = None
-    principal = await authentication.find(header(scope, b"x-api-key"))
+    principal = await authentication.find(key_of(scope))
     if principal is None:
         raise invalid_key()
     scope["auth"] = principal

@@ -11,13 +11,14 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct, field
 
+from runtime.readable import Json
 from runtime.web.authentication import Authentication, require_key, require_scope
 from runtime.web.docs import docs, docs_asset, docs_events
 from runtime.web.headers import request_id
 from runtime.web.health import Check, health_routes
 from runtime.web.json_body import BULK_LIMIT
 from runtime.web.openapi.document import describe, with_document
-from runtime.web.openapi.kit import Description, Json
+from runtime.web.openapi.kit import Description
 from runtime.web.openapi.service import SERVICE
 from runtime.web.preferences import preference_applied
 from runtime.web.problem_pages import problem_page

@@ -62,6 +62,12 @@ def read_external_id(scope: Scope, length_max: int) -> str:
     return external_id
 
 
+def path_steps(scope: Scope) -> list[bytes]:
+    """What stands between the slashes of the path; one that is percent-encoded parts nothing."""
+    raw = raw_path(scope).encode("latin-1")
+    return [unquote_to_bytes(step) for step in raw.split(b"/") if step]
+
+
 def one_spelling(scope: Scope) -> bytes:
     """The path in the one spelling of all that lead to the same resource.
 
@@ -69,7 +75,7 @@ def one_spelling(scope: Scope) -> bytes:
     except to an external_id: of that only the percent-encoding does not count.
     """
     raw = raw_path(scope).encode("latin-1")
-    steps = [unquote_to_bytes(step) for step in raw.split(b"/") if step]
+    steps = path_steps(scope)
     if steps[: len(_STEPS)] == _STEPS:
         return b"/".join([*_STEPS, unquote_to_bytes(_after_external(raw))])
     return b"/".join(steps).lower()

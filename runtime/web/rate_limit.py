@@ -9,9 +9,8 @@ from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct
 
 from runtime.api_keys import Principal
-from runtime.web.authentication import Authentication, is_open, principal_of
+from runtime.web.authentication import Authentication, is_open, key_of, principal_of
 from runtime.web.envelope import BASE_PATH
-from runtime.web.headers import header
 from runtime.web.problems import ApiError
 
 _MINUTE: Final = 60 * 10**9
@@ -133,6 +132,6 @@ async def _caller(scope: Scope, authentication: Authentication) -> Principal | N
         return scope["auth"]
     # No middleware saw this request: its path or method is unknown, or it was OPTIONS.
     try:
-        return await authentication.find(header(scope, b"x-api-key"))
+        return await authentication.find(key_of(scope))
     except Exception:  # noqa: BLE001 - the answer stands, whoever asked
         return None

@@ -26,6 +26,7 @@ ROOT: Final = Path(__file__).parents[2]
 SECRETS: Final = "/run/secrets/"
 ONE_SHOTS: Final = {"migrate", "users"}
 PROCESSES: Final = ("api", "relay", "projector")
+PUBLIC_URL: Final = f"{PREFIX}PUBLIC_URL"
 
 
 class Build(Struct, frozen=True):
@@ -134,7 +135,16 @@ def test_a_service_is_given_the_secrets_it_reads_and_no_other(compose: Compose) 
             continue
         read = [value for value in service.environment.values() if value.startswith(SECRETS)]
         assert {path.removeprefix(SECRETS) for path in read} == set(service.secrets), name
-        assert all(key.endswith("_FILE") for key in service.environment), name
+        assert {key for key in service.environment if not key.endswith("_FILE")} <= {PUBLIC_URL}
+
+
+def test_events_have_one_public_address_whoever_answers_or_publishes_them(
+    compose: Compose,
+) -> None:
+    told = {name: service.environment.get(PUBLIC_URL) for name, service in compose.services.items()}
+    assert {name for name, address in told.items() if address} == {"api", "relay"}
+    assert {told["api"], told["relay"]} == {f"${{{PUBLIC_URL}:-{Settings().public_url}}}"}
+    assert PUBLIC_URL in (ROOT / "compose.yaml").read_text().partition("\n\n")[0]
 
 
 def test_every_secret_is_used_kept_out_of_the_repository_and_made_by_make_secrets(

@@ -21,9 +21,9 @@ from events.jetstream import stream_name
 from events.keys import Keyring
 from events.subscriber import CustomerSubscriber
 from runtime.settings import Settings, read_master_keys
-from tests.support.brokers import a_broker
 from tests.support.builders import ACME, GLOBEX
 from tests.support.histories import a_history
+from tests.support.nats_server import nats_with
 from tests.support.stream import HandStream
 
 EVENTS: Final = 100_000
@@ -81,14 +81,14 @@ async def read(url: str, events: int, workspace_id: WorkspaceId | None, how: str
 
 def main(events: int) -> None:
     """Fill a stream, and read it in each way."""
-    with a_broker() as broker:
-        size = asyncio.run(publish(broker.url, events))
+    with nats_with() as server:
+        size = asyncio.run(publish(server.url, events))
         print(f"{events:,} events, the last with a body of {size} bytes")  # noqa: T201 - what it is for
         for workspace_id in ("", GLOBEX):
             for how in ("events", "batches"):
                 wanted = str(events // 2 if workspace_id else events)
                 command = [sys.executable, "-m", "tests.benchmarks.subscriber", "read"]
-                subprocess.run([*command, broker.url, wanted, workspace_id, how], check=True)
+                subprocess.run([*command, server.url, wanted, workspace_id, how], check=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from runtime.postgres import Role, connect
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key
+from tests.support.feed import EVENTS, STREAM
 from tests.support.signals import LIMIT_SECONDS, until
 
 TOKEN = "X-Consistency-Token"
@@ -227,3 +228,28 @@ async def test_a_token_of_an_older_generation_that_shares_the_place_is_good(
     )
     async with a_running_projector(settings, keyring):
         await until(lambda: answers(both, CUSTOMERS, 200, {TOKEN: token}))
+
+
+async def test_the_feed_shows_every_write_without_waiting_whatever_freshness_is_asked_for(
+    both: httpx.AsyncClient,
+) -> None:
+    asked = {TOKEN: await write(both), "Prefer": "handling=strict"}
+    for query in ("", "?consistency=eventual"):
+        answer = await both.get(f"{EVENTS}{query}", headers=asked)
+        assert (answer.status_code, len(answer.json()["data"])) == (200, 1)
+        assert (await both.head(f"{STREAM}{query}", headers=asked)).status_code == 200
+
+
+@pytest.mark.parametrize("path", [EVENTS, STREAM])
+async def test_the_feed_refuses_a_token_as_other_reads_do(
+    both: httpx.AsyncClient, tokens: Tokens, path: str
+) -> None:
+    acme = WorkspaceId("acme")
+    beyond = tokens.issue(acme, generation=1, position=Position(1), chain=b"elsewise")
+    foreign = tokens.issue(
+        WorkspaceId("globex"), generation=1, position=Position(1), chain=b"elsewise"
+    )
+    for token, status in ((beyond, 410), (foreign, 400), ("nothing", 400), ("", 400)):
+        assert (await both.get(path, headers={TOKEN: token})).status_code == status
+    strong = await both.get(f"{path}?consistency=strong")
+    assert strong.json()["errors"][0]["code"] == "unknown_value"

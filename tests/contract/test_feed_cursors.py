@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from events.envelope import WorkspaceId
-from events.feed import FeedPlace
+from events.feed import FEED_BEGINNING, FeedPlace
 from events.keys import Keyring
 from events.log import PostgresLog
 from query_side.feed_cursors import FeedCursors
@@ -117,13 +117,14 @@ async def test_a_made_up_place_is_lost_and_never_shows_anything(
         for path in (EVENTS, STREAM):
             answer = await both.get(path, params={"after": cursors.write(ACME, place)})
             assert (answer.status_code, code_of(answer)) == (410, "lost_history")
-    # Before the first event nothing can be lost: whatever chain is claimed there.
+    # Before the first event there is one place in every history, and nothing can be lost.
+    assert sequences(await walk(both, after=cursors.write(ACME, FEED_BEGINNING))) == [1]
     before = cursors.write(ACME, FeedPlace(sequence=0, chain=b"anything"))
-    assert sequences(await walk(both, after=before)) == [1]
     negative = _signed(settings, struct.pack(">BIq8s", 1, settings.log_id, -1, real.chain))
     other_version = _signed(settings, struct.pack(">BIq8s", 2, settings.log_id, 1, real.chain))
-    for text in (negative, other_version):
-        assert refused(await both.get(EVENTS, params={"after": text}))
+    for text in (before, negative, other_version):
+        for path in (EVENTS, STREAM):
+            assert refused(await both.get(path, params={"after": text}))
 
 
 def _signed(settings: Settings, content: bytes) -> str:

@@ -6,13 +6,16 @@ import socket
 from collections.abc import AsyncGenerator
 
 import httpx
+import msgspec
 import pytest
+from jsonschema import Draft7Validator
 from msgspec.structs import replace
 
 from events.keys import Keyring
 from events.log import PostgresLog
 from runtime.api_keys import change_scopes, list_keys, revoke_key
 from runtime.postgres import connect_as_owner
+from runtime.processes import events_document
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, make_key
 from tests.support.builders import GLOBEX, Writer
@@ -162,6 +165,9 @@ async def test_a_history_that_is_lost_meanwhile_is_the_last_event(
         assert lost is not None
         assert (lost.event, lost.data["type"]) == ("lost_history", "/problems/lost_history")
         assert lost.data["status_code"] == 410
+        told = msgspec.json.decode(events_document(settings.public_url))["components"]["messages"]
+        assert told["LostHistory"]["name"] == lost.event
+        Draft7Validator(told["LostHistory"]["payload"]).validate(lost.data)
         assert await source.next() is None
 
 

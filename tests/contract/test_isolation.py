@@ -10,7 +10,7 @@ from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import TupleRow
 
 from events.envelope import CustomerId, WorkspaceId
-from events.feed import BEGINNING, FeedLog
+from events.feed import FEED_BEGINNING, FeedLog
 from query_side.list_query import NEWEST_FIRST, Filters, ListQuery
 from query_side.queries import ReadModel
 from runtime.postgres import Role, connect, connect_as_owner, make_pool
@@ -245,14 +245,14 @@ async def test_the_feed_without_the_workspace_is_empty(
     nobody = WorkspaceId(forgotten)  # pyright: ignore[reportArgumentType] - the fault that is tried
     async with make_pool(settings, Role.API, "test api", size=2) as pool:
         feed = FeedLog(pool, settings.log_id)
-        own = await feed.read_page(WorkspaceId("acme"), BEGINNING, limit=10, size=1000)
+        own = await feed.read_page(WorkspaceId("acme"), FEED_BEGINNING, limit=10, size=1000)
         assert own is not None
         assert len(own.events) == 1
-        page = await feed.read_page(nobody, BEGINNING, limit=10, size=1000)
+        page = await feed.read_page(nobody, FEED_BEGINNING, limit=10, size=1000)
         assert page is not None
-        assert (page.events, page.end, page.position) == ([], BEGINNING, 0)
+        assert (page.events, page.end, page.position) == ([], FEED_BEGINNING, 0)
         assert await feed.read_page(nobody, own.end, limit=10, size=1000) is None
-        assert await feed.find_ends([nobody]) == {nobody: BEGINNING}
+        assert await feed.find_ends([nobody]) == {nobody: FEED_BEGINNING}
 
 
 async def test_the_same_questions_with_the_workspace_are_answered(

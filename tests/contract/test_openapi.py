@@ -16,14 +16,14 @@ from referencing import Registry
 from referencing.jsonschema import DRAFT202012
 
 from command_side.openapi import DESCRIPTION as COMMANDS
-from events.schemas import PUBLISHED
+from events.published_schemas import PUBLISHED
 from query_side.openapi import DESCRIPTION as QUERIES
 from runtime.processes import api_app, api_document
 from runtime.settings import Settings
 from runtime.web.envelope import BASE_PATH
 from runtime.web.openapi.document import describe
+from runtime.web.openapi.event_docs import describe_event_docs
 from runtime.web.openapi.kit import Description
-from runtime.web.openapi.published import describe_published
 from runtime.web.openapi.service import SERVICE
 from runtime.web.problem_types import PROBLEMS
 from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_api, with_key
@@ -126,8 +126,8 @@ async def test_it_names_every_route_with_its_methods_and_scope_and_no_other(
 
 
 def test_nothing_is_described_that_is_not_there() -> None:
-    published = describe_published(PUBLISHED, "application/schema+json")
-    parts = (COMMANDS, QUERIES, SERVICE, published)
+    event_docs = describe_event_docs(PUBLISHED, "application/schema+json")
+    parts = (COMMANDS, QUERIES, SERVICE, event_docs)
     described = {name for part in parts for name in part.operations}
     assert described == {
         operation["operationId"] for _, method, operation in operations() if method != "HEAD"

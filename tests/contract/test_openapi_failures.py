@@ -262,7 +262,7 @@ async def a_token_of_another_history(at: Failing) -> Answers:
     lost = {TOKEN: tokens.issue(ACME, generation=1, position=Position(1), chain=b"elsewise")}
     return [
         (await at.api.get(url, headers=lost), path)
-        for url, path in ((CUSTOMERS, CUSTOMERS), (NOBODY, ONE))
+        for url, path in ((CUSTOMERS, CUSTOMERS), (NOBODY, ONE), (EVENTS, EVENTS), (STREAM, STREAM))
     ]
 
 

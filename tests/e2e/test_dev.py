@@ -208,6 +208,14 @@ def test_the_other_commands_find_it_by_the_folder(shared: Shared) -> None:
     assert doctor.returncode == 0, doctor.stdout
 
 
+def test_what_is_printed_of_the_events_is_what_it_serves(shared: Shared) -> None:
+    printed = customers(shared.place, "asyncapi")
+    served = httpx.get(f"{shared.dev.said['url']}/asyncapi.json")
+
+    assert printed.returncode == 0, printed.stderr
+    assert json.loads(printed.stdout) == served.json()
+
+
 async def test_the_command_line_shows_each_event_as_jetstream_has_it(shared: Shared) -> None:
     dev, place = shared
     made = dev.api.post("/customers", json={"email": "lou@example.com"}).json()["data"]["id"]

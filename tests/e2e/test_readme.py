@@ -54,6 +54,8 @@ EXPECTED = {
     ' … content-type: application/problem+json … "type":"/problems/not_found"',
     "Generate a client": "",
     "Keys": "sk_live_ … acme",
+    "Following the changes": '"type":"CustomerCreated" … "type":"CustomerUpdated"'
+    ' … "type":"CustomerDeleted" … "type":"CustomerRestored"',
     "What an event looks like": '/schemas/CustomerCreated/1 … "previous"',
     "From the shell": 'log head … updated … {"position": … "type":"CustomerUpdated"'
     " … event 1 of log 1"

@@ -1,20 +1,23 @@
 """`customers events …` on a real log."""
 
+import asyncio
 import json
+import signal
 from datetime import datetime
 
 import pytest
 
-from events.append import Appended
+from events.append import Group, KeyedEvent
 from events.chain import event_digest
 from events.customer import CustomerData, CustomerErased, CustomerUpdated, PreviousData
 from events.envelope import CustomerId, Position, WorkspaceId
-from events.keys import Keyring
 from events.log import LogReader, PostgresLog
-from runtime.postgres import connect_as_owner
+from runtime.postgres import Role, connect, connect_as_owner
 from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.command import Command
+from tests.support.signals import LIMIT_SECONDS
+from tests.support.writing import write
 
 SANDBOX = WorkspaceId("acme_test")
 NOWHERE = "nats://127.0.0.1:1"
@@ -33,29 +36,26 @@ def command(settings: Settings) -> Command:
     return Command(settings=settings)
 
 
-async def append(postgres_log: PostgresLog, writer: Writer, *customers: CustomerId) -> None:
-    """Create customers, one after another."""
-    for customer in customers:
-        [outcome] = await postgres_log.append([writer.group(writer.event(customer))])
-        assert isinstance(outcome, Appended)
-
-
-async def renamed(postgres_log: PostgresLog, writer: Writer) -> CustomerId:
+def renamed(writer: Writer, customer: CustomerId) -> list[Group]:
     """A customer that was created and renamed."""
-    customer = writer.a_customer()
-    await append(postgres_log, writer, customer)
-    await postgres_log.append([writer.group(writer.event(customer, 2, RENAMED))])
-    return customer
+    return [
+        writer.group(writer.event(customer)),
+        writer.group(writer.event(customer, 2, RENAMED)),
+    ]
 
 
-async def erased(settings: Settings, postgres_log: PostgresLog, writer: Writer) -> CustomerId:
-    """A customer that was created, and erased: its key is gone."""
-    customer = writer.a_customer()
-    await append(postgres_log, writer, customer)
-    event = writer.event(customer, 2, CustomerErased(positions=(1,)))
-    await postgres_log.append([writer.group(event)])
-    lose_key(settings, customer)
-    return customer
+def erased(writer: Writer, customer: CustomerId) -> list[Group]:
+    """A customer that was created and erased."""
+    return [
+        writer.group(writer.event(customer)),
+        writer.group(writer.event(customer, 2, CustomerErased(positions=(1,)))),
+    ]
+
+
+async def log_of(settings: Settings) -> list[KeyedEvent]:
+    """All events."""
+    async with await connect(settings, Role.RELAY, "test read") as connection:
+        return await LogReader(connection, settings.log_id).read_after(Position(0), 10)
 
 
 def lose_key(settings: Settings, customer: CustomerId) -> None:
@@ -72,12 +72,13 @@ def positions(lines: list[str]) -> list[int]:
     ]
 
 
-async def test_a_line_tells_which_fields_changed_and_who_did_it_but_no_value(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring
+def test_a_line_tells_which_fields_changed_and_who_did_it_but_no_value(
+    command: Command, settings: Settings, writer: Writer
 ) -> None:
-    customer = await renamed(postgres_log, Writer(keyring))
+    customer = writer.a_customer()
+    write(settings, *renamed(writer, customer))
 
-    ran = await command.run("events", "tail")
+    ran = command.run("events", "tail")
 
     assert (ran.code, ran.err) == (0, "")
     first, second = (line.split() for line in ran.lines)
@@ -89,26 +90,25 @@ async def test_a_line_tells_which_fields_changed_and_who_did_it_but_no_value(
     assert "jane@example.com" not in ran.out
 
 
-async def test_the_newest_ten_are_shown_oldest_first_or_as_many_as_asked_for(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring
+def test_the_newest_ten_are_shown_oldest_first_or_as_many_as_asked_for(
+    command: Command, settings: Settings, writer: Writer
 ) -> None:
-    writer = Writer(keyring)
-    await append(postgres_log, writer, *(writer.a_customer() for _ in range(12)))
+    write(settings, *(writer.creation() for _ in range(12)))
 
-    assert positions((await command.run("events", "tail")).lines) == list(range(3, 13))
-    assert positions((await command.run("events", "tail", "-n", "2", "--json")).lines) == [11, 12]
-    assert (await command.run("events", "tail", "--lines", "0")).out == ""
-    begun = await command.run("events", "tail", "--from", "beginning", "--lines", "2")
+    assert positions(command.run("events", "tail").lines) == list(range(3, 13))
+    assert positions(command.run("events", "tail", "-n", "2", "--json").lines) == [11, 12]
+    assert command.run("events", "tail", "--lines", "0").out == ""
+    begun = command.run("events", "tail", "--from", "beginning", "--lines", "2")
     assert positions(begun.lines) == [1, 2]
-    assert positions((await command.run("events", "tail", "--from", "11")).lines) == [11, 12]
+    assert positions(command.run("events", "tail", "--from", "11").lines) == [11, 12]
 
 
-async def test_filters_combine_and_a_sandbox_is_a_workspace_of_its_own(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring
+def test_filters_combine_and_a_sandbox_is_a_workspace_of_its_own(
+    command: Command, settings: Settings, writer: Writer
 ) -> None:
-    live, sandbox = Writer(keyring), Writer(keyring, SANDBOX)
-    customer = await renamed(postgres_log, live)
-    await renamed(postgres_log, sandbox)
+    sandbox = Writer(writer.keyring, SANDBOX)
+    customer = writer.a_customer()
+    write(settings, *renamed(writer, customer), *renamed(sandbox, sandbox.a_customer()))
 
     for filters, expected in (
         (["--workspace", "acme"], [1, 2]),
@@ -118,20 +118,19 @@ async def test_filters_combine_and_a_sandbox_is_a_workspace_of_its_own(
         (["--type", "created", "--type", "updated", "-n", "3"], [2, 3, 4]),
         (["--customer", str(customer), "--from", "2"], [2]),
     ):
-        ran = await command.run("events", "tail", *filters)
+        ran = command.run("events", "tail", *filters)
         assert (positions(ran.lines), ran.code) == (expected, 0), ran.err
 
 
-async def test_when_no_event_fits_it_says_so_and_fails(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring
+def test_when_no_event_fits_it_says_so_and_fails(
+    command: Command, settings: Settings, writer: Writer
 ) -> None:
-    empty = await command.run("events", "tail")
-    customer = await renamed(postgres_log, Writer(keyring))
-    missing = await command.run(
-        "events", "tail", "--customer", str(customer), "--workspace", "acme_test"
-    )
-    behind = await command.run("events", "tail", "--from", "9")
-    absent = await command.run("events", "show", "9")
+    empty = command.run("events", "tail")
+    customer = writer.a_customer()
+    write(settings, *renamed(writer, customer))
+    missing = command.run("events", "tail", "--customer", str(customer), "--workspace", "acme_test")
+    behind = command.run("events", "tail", "--from", "9")
+    absent = command.run("events", "show", "9")
 
     assert (empty.code, empty.out, empty.err) == (0, "", "There is no event yet.\n")
     assert missing.code == 1
@@ -141,15 +140,17 @@ async def test_when_no_event_fits_it_says_so_and_fails(
     assert "the log ends at 2.\ntry: customers events show 2" in absent.err
 
 
-async def test_what_an_erased_customer_was_is_not_shown_anywhere(
-    command: Command, settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+def test_what_an_erased_customer_was_is_not_shown_anywhere(
+    command: Command, settings: Settings, writer: Writer
 ) -> None:
-    await erased(settings, postgres_log, Writer(keyring))
+    customer = writer.a_customer()
+    write(settings, *erased(writer, customer))
+    lose_key(settings, customer)
 
-    lines = (await command.run("events", "tail")).lines
-    published = [json.loads(line) for line in (await command.run("events", "tail", "--json")).lines]
-    shown = await command.run("events", "show", "1")
-    whole = json.loads((await command.run("events", "show", "1", "--json")).out)
+    lines = command.run("events", "tail").lines
+    published = [json.loads(line) for line in command.run("events", "tail", "--json").lines]
+    shown = command.run("events", "show", "1")
+    whole = json.loads(command.run("events", "show", "1", "--json").out)
 
     assert lines[0].endswith("erased since")
     assert lines[1].endswith("unreadable from now on: 1")
@@ -159,14 +160,14 @@ async def test_what_an_erased_customer_was_is_not_shown_anywhere(
     assert (whole["erased"], whole["event"]["data"]) == (True, None)
 
 
-async def test_a_lost_key_is_no_erasure(
-    command: Command, settings: Settings, postgres_log: PostgresLog, keyring: Keyring
-) -> None:
-    lose_key(settings, await renamed(postgres_log, Writer(keyring)))
+def test_a_lost_key_is_no_erasure(command: Command, settings: Settings, writer: Writer) -> None:
+    customer = writer.a_customer()
+    write(settings, *renamed(writer, customer))
+    lose_key(settings, customer)
 
-    lines = await command.run("events", "tail")
-    published = await command.run("events", "tail", "--json")
-    shown = await command.run("events", "show", "1")
+    lines = command.run("events", "tail")
+    published = command.run("events", "tail", "--json")
+    shown = command.run("events", "show", "1")
 
     assert "unreadable: Event 1 has no data key, and no CustomerErased says why" in lines.out
     assert lines.code == 0
@@ -176,15 +177,16 @@ async def test_a_lost_key_is_no_erasure(
     assert "erased:" not in shown.out
 
 
-async def test_show_tells_everything_of_an_event_and_what_changed_into_what(
-    command: Command, postgres_log: PostgresLog, log_reader: LogReader, keyring: Keyring
+def test_show_tells_everything_of_an_event_and_what_changed_into_what(
+    command: Command, settings: Settings, writer: Writer
 ) -> None:
-    customer = await renamed(postgres_log, Writer(keyring))
-    [_, keyed] = await log_reader.read_after(Position(0), 2)
+    customer = writer.a_customer()
+    write(settings, *renamed(writer, customer))
+    [_, keyed] = asyncio.run(log_of(settings))
     stored = keyed.stored
 
-    shown = await command.run("events", "show", "2")
-    whole = json.loads((await command.run("events", "show", "2", "--json")).out)
+    shown = command.run("events", "show", "2")
+    whole = json.loads(command.run("events", "show", "2", "--json").out)
 
     for words in (
         f"event 2 of log {stored.log_id}, generation 1",
@@ -209,9 +211,8 @@ async def test_show_tells_everything_of_an_event_and_what_changed_into_what(
 
 @pytest.mark.parametrize("form", ["", "--json"])
 async def test_a_reader_that_has_enough_is_no_error(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring, form: str
+    command: Command, postgres_log: PostgresLog, writer: Writer, form: str
 ) -> None:
-    writer = Writer(keyring)
     # Far more than a pipe holds.
     await postgres_log.append([writer.creation() for _ in range(3000)])
 
@@ -220,36 +221,49 @@ async def test_a_reader_that_has_enough_is_no_error(
     assert (ran.code, ran.err, positions(ran.lines)) == (0, "", [1, 2])
 
 
-async def test_following_goes_on_with_what_fits_until_ctrl_c_also_without_nats(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring
+async def test_a_follower_whose_reader_has_enough_ends_though_nothing_more_happens(
+    command: Command, postgres_log: PostgresLog, writer: Writer
 ) -> None:
-    live, sandbox = Writer(keyring), Writer(keyring, SANDBOX)
-    await append(postgres_log, live, live.a_customer())
+    await postgres_log.append([writer.creation()])
+
+    async with asyncio.timeout(LIMIT_SECONDS):
+        ran = await command.shell("customers events tail --follow | head -n 1")
+
+    assert (ran.code, ran.err, positions(ran.lines)) == (0, "", [1])
+
+
+async def test_following_goes_on_with_what_fits_until_ctrl_c_also_without_nats(
+    command: Command, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    sandbox = Writer(writer.keyring, SANDBOX)
+    await postgres_log.append([writer.creation()])
     options = ("events", "tail", "--follow", "--workspace", "acme", "--json")
     async with command.running(*options, CUSTOMERS_NATS_URL=NOWHERE) as tail:
         assert positions([await tail.line()]) == [1]
-        await append(postgres_log, sandbox, sandbox.a_customer())
-        await append(postgres_log, live, live.a_customer())
+        await postgres_log.append([sandbox.creation()])
+        await postgres_log.append([writer.creation()])
         assert positions([await tail.line()]) == [3]
         ended = await tail.stop()
 
     assert (ended.code, ended.out, ended.err) == (0, "", "")
 
 
-async def test_following_an_empty_workspace_waits_for_its_first_event(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+async def test_following_an_empty_workspace_waits_for_its_first_event_and_ends_in_order(
+    command: Command, postgres_log: PostgresLog, writer: Writer, number: signal.Signals
 ) -> None:
-    writer = Writer(keyring)
     async with command.running("events", "tail", "-f", "--workspace", "acme") as tail:
-        await append(postgres_log, writer, writer.a_customer())
+        await postgres_log.append([writer.creation()])
         assert positions([await tail.line()]) == [1]
-        assert (await tail.stop()).code == 0
+        ended = await tail.stop(number)
+
+    assert (ended.code, ended.out, ended.err) == (0, "", "")
 
 
 async def test_a_terminal_gets_lines_of_its_width_and_colours_unless_it_wants_none(
-    command: Command, postgres_log: PostgresLog, keyring: Keyring
+    command: Command, postgres_log: PostgresLog, writer: Writer
 ) -> None:
-    await renamed(postgres_log, Writer(keyring))
+    await postgres_log.append(renamed(writer, writer.a_customer()))
     terminal = {"TERM": "xterm", "NO_COLOR": ""}
 
     coloured = await command.look(80, "events", "tail", **terminal)

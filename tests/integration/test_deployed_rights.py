@@ -20,6 +20,7 @@ from events.envelope import Position
 from events.jetstream import POSITION_HEADER, appended_ping, projected_ping, stream_config
 from events.relay import RelayState
 from events.subscriber import BEGINNING, CustomerSubscriber
+from runtime.doctor import examine
 from runtime.embedded import EmbeddedPostgres, binaries
 from runtime.ids import new_id
 from runtime.key_ping import key_change_subject
@@ -27,6 +28,7 @@ from runtime.nats import NatsLine
 from runtime.postgres import Role, connect
 from runtime.schema import migrate
 from runtime.settings import Settings
+from runtime.status import read_status
 from tests.support.certificates import Authority
 from tests.support.deployed import DEPLOY, a_deployment, connected, deployed_nats, read_secret
 from tests.support.signals import until
@@ -118,6 +120,35 @@ def test_the_owner_is_no_superuser(deployed_urls: dict[str, str]) -> None:
             "SELECT rolsuper, rolcreatedb, rolbypassrls FROM pg_roles WHERE rolname = session_user"
         ).fetchone()
     assert row == (False, False, False)
+
+
+@pytest.mark.parametrize("user", ROLES)
+def test_status_and_doctor_tell_the_user_of_a_process_who_may_ask_how_all_are(
+    deployed_urls: dict[str, str], user: str
+) -> None:
+    settings = Settings(database_url=deployed_urls[user])
+    problem = read_status(settings, None).problems[0]
+    check = {check.name: check for check in examine(settings, None)}["Postgres"]
+
+    assert check.is_fine is None
+    for said in (problem, check.said):
+        assert "may not see how all are" in said
+        assert "docker compose run --rm migrate status" in said
+
+
+def test_doctor_misses_no_master_keys_where_processes_run_that_have_them(
+    deployed_urls: dict[str, str],
+) -> None:
+    def has_keys(keys: str = "") -> bool | None:
+        settings = Settings(database_url=deployed_urls["customers"], master_keys=keys)
+        return {check.name: check for check in examine(settings, None)}["master key"].is_fine
+
+    with psycopg.connect(deployed_urls["customers"], autocommit=True) as owner:
+        owner.execute("DELETE FROM control.processes")
+        assert has_keys() is False
+        owner.execute("SELECT control.beat(%s, 'api', 1, 'here', '{}')", [new_id()])
+        assert (has_keys(), has_keys("junk")) == (None, False)
+        owner.execute("DELETE FROM control.processes")
 
 
 @pytest.mark.parametrize("kind", ["relay", "projector"])

@@ -11,6 +11,7 @@ import nats.errors
 import pytest
 from nats.aio.client import Client
 from nats.js import JetStreamContext
+from nats.js.api import ConsumerConfig
 
 from events.customer import CustomerCreated
 from events.envelope import Position, WorkspaceId
@@ -18,6 +19,7 @@ from events.jetstream import appended_ping, stream_config, stream_name
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.subscriber import CustomerSubscriber
+from runtime.processes import events_document
 from runtime.settings import Settings
 from tests.support.builders import ACME, GLOBEX, Writer
 from tests.support.deployed import (
@@ -143,6 +145,32 @@ async def test_a_subscriber_follows_its_workspace_from_the_first_event_to_one_ju
     assert {event.workspace_id for event in seen} == {ACME}
     assert all(isinstance(event.event, CustomerCreated) for event in seen)
     assert refusals.words == []
+
+
+async def test_what_the_asyncapi_document_says_of_a_consumer_is_what_a_subscriber_may_make(
+    acme: tuple[Client, Refusals], relay: JetStreamContext, place: Path
+) -> None:
+    await publish_some(relay)
+    told = msgspec.json.decode(events_document(Settings().public_url))["info"]["description"]
+    printed = make_subscriber(place, "acme").stdout
+    found = re.search(r"inbox prefix (\S+), domain (\S+), consumer (\S+)", printed)
+    assert found
+    assert all(f"`{word}`" in told for word in found.groups())
+    _, domain, name = found.groups()
+    (config,) = re.findall(r"```json\n(.+?)\n```", told, flags=re.DOTALL)
+    client, refusals = acme
+
+    stream = client.jetstream(domain=domain)
+    wish = ConsumerConfig.from_response(msgspec.json.decode(config))
+    await stream.add_consumer(STREAM, wish)
+    messages = await (await stream.pull_subscribe_bind(name, STREAM)).fetch(1, timeout=5)
+
+    assert [message.metadata.sequence.stream for message in messages] == [wish.opt_start_seq]
+    assert wish.opt_start_seq is not None
+    assert wish.opt_start_seq > 1
+    await stream.delete_consumer(STREAM, name)
+    assert refusals.words == []
+    assert "cknowledge explicitly" not in msgspec.json.encode(told).decode()
 
 
 @pytest.mark.parametrize(

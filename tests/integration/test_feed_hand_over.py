@@ -8,18 +8,18 @@ import msgspec
 import nats
 import pytest
 from msgspec import Raw, Struct
-from msgspec.structs import replace
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from events.keys import Keyring
 from events.log import PostgresLog
+from events.subscriber import CustomerSubscriber, Place
 from runtime.settings import Settings
-from tests.support.api import CUSTOMERS, make_key, running_api, with_key
-from tests.support.builders import GLOBEX, Writer
+from tests.support.api import CUSTOMERS
+from tests.support.builders import ACME, GLOBEX, Writer
 from tests.support.feed import EVENTS, page, sequences
-from tests.support.relaying import published, relaying
+from tests.support.relaying import published, relaying, until_published
 from tests.support.signals import until
 from tests.support.writing import create
 
@@ -28,13 +28,6 @@ class Page(Struct):
     """A page of the feed, its events byte for byte."""
 
     data: list[Raw]
-
-
-@pytest.fixture
-async def both(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
-    """An API of both sides, for one workspace."""
-    async with running_api(replace(settings, read_wait=0)) as client:
-        yield with_key(client, make_key(settings))
 
 
 @pytest.fixture
@@ -127,6 +120,34 @@ async def test_who_reads_to_the_end_and_then_subscribes_gets_each_event_once(
 
     seen += [int(msgspec.json.decode(one.data)["sequence"]) for one in arrived]
     assert seen == list(range(1, written + 1))
+
+
+@pytest.mark.parametrize("read", [0, 1, 2, 3])
+async def test_a_subscriber_goes_on_behind_any_event_of_the_feed(
+    both: httpx.AsyncClient,
+    settings: Settings,
+    client: Client,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    read: int,
+) -> None:
+    mine, theirs = Writer(keyring), Writer(keyring, GLOBEX)
+    order = (theirs, mine, theirs, mine, mine, theirs, mine)
+    _, meta = await page(both, hand_over="true")
+    await postgres_log.append([writer.creation() for writer in order])
+    done = 0
+    if read > 0:
+        events, meta = await page(both, limit=read, hand_over="true")
+        done = sequences(events)[-1]
+
+    start = Place.before(meta["hand_over"]["start_sequence"], done)
+    async with relaying(settings, client):
+        await until_published(settings, client, len(order))
+        async with CustomerSubscriber(
+            client, log_id=settings.log_id, workspace_id=ACME, start=start
+        ) as subscriber:
+            seen = [(await anext(subscriber)).workspace_sequence for _ in range(4 - read)]
+    assert seen == list(range(read + 1, 5))
 
 
 async def test_at_every_place_it_names_the_first_message_behind_it(

@@ -207,12 +207,6 @@ async def model(settings: Settings, keyring: Keyring) -> AsyncGenerator[Projecti
 
 
 @pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer in one workspace."""
-    return Writer(keyring)
-
-
-@pytest.fixture
 async def hasty(settings: Settings, model: Projecting) -> AsyncGenerator[Reader]:
     """A client whose reads wait for next to nothing."""
     async with reading(msgspec.structs.replace(settings, read_wait=0.01)) as reader:

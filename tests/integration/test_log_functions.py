@@ -22,12 +22,6 @@ from tests.support.signals import until
 
 
 @pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer of one workspace."""
-    return Writer(keyring)
-
-
-@pytest.fixture
 async def api(settings: Settings) -> AsyncGenerator[AsyncConnection[TupleRow]]:
     """A connection with the rights of an API process."""
     async with await connect(settings, Role.API, "test api") as connection:

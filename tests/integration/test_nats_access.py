@@ -10,6 +10,7 @@ from pathlib import Path
 import nats.errors
 import pytest
 from msgspec.structs import replace
+from nats.aio.client import Client
 
 from runtime.doctor import examine
 from runtime.facts import NatsFacts, Unknown, ask_nats
@@ -155,6 +156,16 @@ async def test_a_demanded_client_certificate_is_shown_or_asked_for_in_words(
         await until(lambda: line.connected)
 
 
+@pytest.mark.parametrize("url", ["nats://", "nats://127.0.0.1:port"])
+async def test_a_url_that_names_no_server_is_told_and_ends_nothing(url: str) -> None:
+    settings = Settings(nats_url=url)
+    async with a_line(settings) as line:
+        await until(lambda: _trouble(line) != "")
+        told = _trouble(line)
+    assert told == await reason_of(settings)
+    await asyncio.to_thread(ping_key_change, settings)
+
+
 async def test_a_creds_file_opens_a_server_with_an_operator(tmp_path: Path) -> None:
     jwt = a_jwt_server()
     file = tmp_path / "api.creds"
@@ -243,6 +254,16 @@ async def test_files_that_cannot_be_used_are_told_at_the_start_and_by_status(
     assert words in await reason_of(settings)
     # A courtesy, which troubles nobody.
     await asyncio.to_thread(ping_key_change, settings)
+
+
+def test_what_we_use_of_the_client_that_is_private_is_still_there() -> None:
+    # Without these, passwords would go out in clear and batches not at all: hence the narrow range
+    # of versions in pyproject.toml.
+    for name in ("_connect_command", "_process_connect_init", "_send_command", "_flush_pending"):
+        assert callable(getattr(Client, name))
+    made = vars(Client())
+    assert made["_server_info"] == {}
+    assert made["_transport"] is made["_flush_queue"] is None
 
 
 async def test_a_ping_that_is_nonsense_is_passed_over(nats_url: str) -> None:

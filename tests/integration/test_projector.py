@@ -50,12 +50,6 @@ async def model(settings: Settings, keyring: Keyring) -> AsyncGenerator[Projecti
         yield projecting_
 
 
-@pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer in one workspace."""
-    return Writer(keyring)
-
-
 def updated(data: CustomerData) -> CustomerUpdated:
     return CustomerUpdated(customer=data, changed_fields=("email",), previous=PreviousData())
 

@@ -22,6 +22,7 @@ from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.signals import until
 from tests.support.stream import HandStream
+from tests.support.subscribing import Stubborn
 
 _CUT = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = %s"
 
@@ -91,12 +92,6 @@ async def line(settings: Settings) -> AsyncGenerator[NatsLine]:
     async with line_.kept_up():
         await connected.wait()
         yield line_
-
-
-@pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer in one workspace."""
-    return Writer(keyring)
 
 
 async def one_of(*happenings: Coroutine[object, object, None]) -> None:
@@ -321,3 +316,12 @@ async def test_a_read_model_of_another_history_is_left_alone(
         await until(lambda: projector.runner.state.condition == "stopped")
         assert "another history" in projector.runner.state.words
     assert count(owner) == 1
+
+
+async def test_one_that_is_cancelled_leaves_nothing_behind(
+    settings: Settings, keyring: Keyring, stubborn: Stubborn
+) -> None:
+    before = asyncio.all_tasks()
+    async with running(settings, keyring, lambda: stubborn):
+        await stubborn.asked(1)
+    await until(lambda: asyncio.all_tasks() == before)

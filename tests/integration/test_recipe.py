@@ -1,14 +1,13 @@
 """The README's consumer in plain nats-py: each event has its effect once, whoever dies when."""
 
 import os
-import re
 import subprocess
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
-import nats
+import httpx
 import psycopg
 import pytest
 from nats.aio.client import Client
@@ -17,14 +16,18 @@ from psycopg.rows import TupleRow
 
 from events.append import KeyedEvent
 from events.keys import Keyring
-from tests.support.brokers import Broker, a_broker
+from runtime.settings import Settings
 from tests.support.builders import ACME, GLOBEX
+from tests.support.feed import page, walk
 from tests.support.histories import a_history, of_workspace
+from tests.support.nats_server import NatsServer
+from tests.support.readme import block
+from tests.support.relaying import relaying
 from tests.support.signals import until
 from tests.support.stream import HandStream
+from tests.support.writing import create
 
-README = (Path(__file__).parent.parent.parent / "README.md").read_text(encoding="utf-8")
-SECTION = README.partition("### A consumer in 30 lines\n")[2].partition("\n##")[0]
+TITLE = "A consumer in 30 lines"
 
 # Whoever comes to this point waits until the test lets go of the lock.
 _HOLD = """
@@ -46,44 +49,43 @@ CREATE TRIGGER hold BEFORE INSERT ON mails FOR EACH ROW EXECUTE FUNCTION hold()
 _WAITS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted"
 
 
-def block(language: str) -> str:
-    """The block of the section in this language."""
-    found = re.findall(rf"^```{language}\n(.*?)^```$", SECTION, re.DOTALL | re.MULTILINE)
-    assert len(found) == 1, f"README.md has {len(found)} blocks of {language} in that section"
-    return found[0]
+@pytest.fixture
+def nats_url(broker: NatsServer) -> str:
+    """A server that these tests may stop, and where log 1 is theirs."""
+    return broker.url
 
 
 @pytest.fixture
-def broker() -> Generator[Broker]:
-    """A server that this test may stop; its stream is that of log 1."""
-    with a_broker() as broker_:
-        yield broker_
+def log_id() -> int:
+    """The log that the README speaks of."""
+    return 1
 
 
 @pytest.fixture
-async def client(broker: Broker) -> AsyncGenerator[Client]:
-    """A connection that comes back."""
-    client_ = await nats.connect(broker.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    yield client_
-    await client_.close()
+async def stream(client: Client, keyring: Keyring, log_id: int) -> AsyncGenerator[HandStream]:
+    """Its stream, which is gone after the test."""
+    stream_ = HandStream(client, keyring, log_id)
+    await stream_.make()
+    yield stream_
+    await stream_.drop()
 
 
 @pytest.fixture
 def database(database_url: str) -> Generator[Connection[TupleRow]]:
     """A database of somebody else's, with the tables that the README tells to make."""
     with psycopg.connect(database_url, autocommit=True) as connection:
-        connection.execute(block("text").encode())
+        connection.execute(block(TITLE, "text").encode())
         connection.execute(_HOLD)
         yield connection
 
 
 @contextmanager
 def consuming(
-    broker: Broker, database_url: str, tmp_path: Path
+    broker: NatsServer, database_url: str, tmp_path: Path
 ) -> Generator[subprocess.Popen[str]]:
     """The consumer, as a process; killed when the block ends."""
     script = tmp_path / "consumer.py"
-    script.write_text(block("python"), encoding="utf-8")
+    script.write_text(block(TITLE, "python"), encoding="utf-8")
     process = subprocess.Popen(
         [sys.executable, script],
         env={"PATH": os.environ["PATH"], "NATS_URL": broker.url, "DATABASE_URL": database_url},
@@ -125,21 +127,19 @@ def hold(database: Connection[TupleRow], table: str, trigger: str) -> Generator[
 
 
 def test_it_has_fewer_than_30_lines() -> None:
-    assert len([line for line in block("python").splitlines() if line]) < 30
+    assert len([line for line in block(TITLE, "python").splitlines() if line]) < 30
 
 
 @pytest.mark.timeout(180)
 async def test_each_event_has_its_effect_once_whoever_is_killed_when(
-    broker: Broker,
+    broker: NatsServer,
     client: Client,
     database: Connection[TupleRow],
     database_url: str,
-    keyring: Keyring,
+    stream: HandStream,
     tmp_path: Path,
 ) -> None:
     history = a_history(1, 40, workspaces=(ACME, GLOBEX))
-    stream = HandStream(client, keyring, 1)
-    await stream.make()
     await stream.publish(*history[:20])
 
     with (
@@ -182,16 +182,13 @@ def wanted(history: list[KeyedEvent]) -> list[str]:
 
 
 async def test_a_hole_and_another_history_end_it(
-    broker: Broker,
-    client: Client,
+    broker: NatsServer,
     database: Connection[TupleRow],
     database_url: str,
-    keyring: Keyring,
+    stream: HandStream,
     tmp_path: Path,
 ) -> None:
     history = a_history(1, 6)
-    stream = HandStream(client, keyring, 1)
-    await stream.make()
     await stream.publish(*history)
     await stream.delete(4)
     with consuming(broker, database_url, tmp_path) as process:
@@ -206,3 +203,44 @@ async def test_a_hole_and_another_history_end_it(
     with consuming(broker, database_url, tmp_path) as process:
         await until(lambda: process.poll() is not None)
     assert effects(database) == wanted(history)[:3]
+
+
+async def test_it_goes_on_behind_what_was_read_over_http(
+    both: httpx.AsyncClient,
+    broker: NatsServer,
+    client: Client,
+    database: Connection[TupleRow],
+    settings: Settings,
+    stream: HandStream,
+    tmp_path: Path,
+) -> None:
+    for _ in range(3):
+        await create(both)
+    events, meta = await page(both, hand_over="true")
+    # As the README says: the last event's sequence, the start_sequence, and no chain.
+    row = (int(events[-1]["sequence"]), meta["hand_over"]["start_sequence"], "")
+    database.execute("UPDATE customers_done SET (sequence, position, chain) = (%s, %s, %s)", row)
+
+    async with relaying(settings, client):
+        with consuming(broker, settings.database_url, tmp_path):
+            for _ in range(2):
+                await create(both)
+            await until(lambda: count(database) == 2)
+    assert effects(database) == [event["id"] for event in await walk(both)][3:]
+
+
+async def test_what_it_found_missing_is_read_over_http_and_it_goes_on(
+    broker: NatsServer,
+    database: Connection[TupleRow],
+    database_url: str,
+    stream: HandStream,
+    tmp_path: Path,
+) -> None:
+    history = a_history(1, 6)
+    await stream.publish(*history)
+    await stream.delete(4)
+    # Event 4 was read over HTTP: its sequence is 4, and the hand-over behind it says 5.
+    database.execute("UPDATE customers_done SET (sequence, position, chain) = (4, 5, '')")
+    with consuming(broker, database_url, tmp_path):
+        await until(lambda: count(database) == 2)
+    assert effects(database) == wanted(history)[4:]

@@ -1,36 +1,17 @@
 """The relay on a real log and a real broker: message p is event p, whatever happens."""
 
-from collections.abc import AsyncGenerator
-
 import msgspec
-import nats
-import pytest
 from msgspec.structs import replace
 from nats.aio.client import Client
 
 from events import jetstream
 from events.chain import first_bad_position
 from events.envelope import Position
-from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.relaying import published, relaying
 from tests.support.signals import until
-
-
-@pytest.fixture
-async def client(nats_url: str) -> AsyncGenerator[Client]:
-    """A NATS client with full rights."""
-    connected = await nats.connect(nats_url, pending_size=-1)
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer of one workspace."""
-    return Writer(keyring)
 
 
 async def test_message_p_is_log_event_p(

@@ -1,7 +1,7 @@
 """What befalls a stream: the relay mends it from the log, or says what a person has to do."""
 
 import shutil
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 
 import nats
 import psycopg
@@ -13,13 +13,13 @@ from events import jetstream
 from events.batches import Message, publish_batch
 from events.customer import CustomerErased
 from events.envelope import Position
-from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.relay import Relay
 from runtime.nats import NatsLine
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key
 from tests.support.builders import Writer
+from tests.support.command import Command
 from tests.support.nats_server import NatsServer, nats_with
 from tests.support.relaying import a_renderer, published, relaying, until_published
 from tests.support.signals import until
@@ -29,21 +29,7 @@ SOON = 0.05
 
 
 @pytest.fixture
-async def client(nats_url: str) -> AsyncGenerator[Client]:
-    """A NATS client with full rights."""
-    connected = await nats.connect(nats_url, pending_size=-1)
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer of one workspace."""
-    return Writer(keyring)
-
-
-@pytest.fixture
-def stream(settings: Settings) -> str:
+def stream_name(settings: Settings) -> str:
     """The name of this test's stream."""
     return jetstream.stream_name(settings.log_id, 1)
 
@@ -79,7 +65,7 @@ async def test_a_hole_that_an_erasure_accounts_for_is_no_fault(
     client: Client,
     postgres_log: PostgresLog,
     writer: Writer,
-    stream: str,
+    stream_name: str,
     database_url: str,
 ) -> None:
     person = writer.a_customer()
@@ -90,24 +76,24 @@ async def test_a_hole_that_an_erasure_accounts_for_is_no_fault(
         owner.execute("DELETE FROM keyring.data_keys WHERE stream_id = %s", [person])
     async with relaying(settings, client):
         await until_published(settings, client, 3)
-    await client.jetstream().delete_msg(stream, 1)
+    await client.jetstream().delete_msg(stream_name, 1)
 
     async with relaying(settings, client, audit_seconds=SOON) as relay:
         await postgres_log.append([writer.creation()])
         await until(lambda: relay.state.sequence == 4)
         assert (await said(relay, "publishing")) == ""
         # The erasure itself accounts for what was before it, and not for its own absence.
-        await client.jetstream().delete_msg(stream, 3)
+        await client.jetstream().delete_msg(stream_name, 3)
         assert "lacks message 3" in await said(relay, "damaged")
 
 
 async def test_a_message_that_is_missing_is_noticed_and_publishing_goes_on(
-    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream: str
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream_name: str
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(5)])
     async with relaying(settings, client, audit_seconds=SOON) as relay:
         await until_published(settings, client, 5)
-        await client.jetstream().delete_msg(stream, 2)
+        await client.jetstream().delete_msg(stream_name, 2)
         assert "lacks message 2, and no erasure accounts for that" in await said(relay, "damaged")
 
         await postgres_log.append([writer.creation()])
@@ -115,28 +101,28 @@ async def test_a_message_that_is_missing_is_noticed_and_publishing_goes_on(
         assert relay.state.condition == "damaged"
 
         # What it told to do mends it.
-        await client.jetstream().delete_stream(stream)
+        await client.jetstream().delete_stream(stream_name)
         assert len(await published(settings, client, 6)) == 6
         await until(lambda: relay.state.condition == "publishing")
 
 
 async def test_a_purge_that_leaves_the_end_is_noticed(
-    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream: str
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream_name: str
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(5)])
     async with relaying(settings, client, audit_seconds=SOON) as relay:
         await until_published(settings, client, 5)
-        await client.jetstream().purge_stream(stream, keep=2)
+        await client.jetstream().purge_stream(stream_name, keep=2)
         assert "lacks message 1" in await said(relay, "damaged")
 
 
 async def test_a_stream_purged_of_everything_stops_the_relay(
-    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream: str
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream_name: str
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(3)])
     async with relaying(settings, client):
         await until_published(settings, client, 3)
-    await client.jetstream().purge_stream(stream)
+    await client.jetstream().purge_stream(stream_name)
     async with relaying(settings, client) as relay:
         assert "Delete the stream, and it is filled again" in await said(relay, "stopped")
 
@@ -147,7 +133,7 @@ async def test_a_message_that_was_changed_in_storage_is_noticed(
     postgres_log: PostgresLog,
     log_reader: LogReader,
     writer: Writer,
-    stream: str,
+    stream_name: str,
 ) -> None:
     await postgres_log.append([writer.creation() for _ in range(5)])
     messages = await messages_of(settings, log_reader)
@@ -156,7 +142,9 @@ async def test_a_message_that_was_changed_in_storage_is_noticed(
 
     async with relaying(settings, client, audit_seconds=SOON) as relay:
         words = await said(relay, "damaged")
-        assert words.startswith(f"Message 3 of JetStream stream {stream} is not what event 3 of")
+        assert words.startswith(
+            f"Message 3 of JetStream stream {stream_name} is not what event 3 of"
+        )
 
 
 async def test_messages_published_under_another_public_url_are_no_fault(
@@ -187,11 +175,12 @@ async def test_a_foreign_message_stops_the_relay_and_no_write(
         relay.wake()
         words = await said(relay, "stopped")
         assert "somebody else published" in words
-        assert "Is it the log: delete the stream, and it is filled again." in words
+        assert "Is it the log: `customers relay new-generation`" in words
         assert (await api.post(CUSTOMERS, json={"email": "joe@example.com"})).status_code == 200
 
-        await client.jetstream().delete_stream(jetstream.stream_name(settings.log_id, 1))
-        await published(settings, client, 3)
+        command = "customers relay new-generation --reason 'somebody else published'"
+        assert (await Command(settings=settings).shell(command)).code == 0
+        await until_published(settings, client, 3, generation=2)
 
 
 async def test_a_stream_rolled_back_to_an_older_copy_is_filled_up_again(
@@ -202,7 +191,7 @@ async def test_a_stream_rolled_back_to_an_older_copy_is_filled_up_again(
     await postgres_log.append([writer.creation() for _ in range(3)])
     async with line.kept_up(), relaying(settings, line.client) as relay:
         await until(lambda: relay.state.sequence == 3)
-        store, copy = own_nats.folder / "js", own_nats.folder / "copy"
+        store, copy = own_nats.store, own_nats.folder / "copy"
         own_nats.stop()
         shutil.copytree(store, copy)
         own_nats.start()

@@ -13,7 +13,6 @@ from nats.aio.client import Client
 from events.append import Group
 from events.customer import CustomerData
 from events.envelope import Position
-from events.keys import Keyring
 from events.log import PostgresLog
 from events.relay import BATCH_BYTES_MAX
 from events.relay_log import RelayLog
@@ -35,12 +34,6 @@ def a_large_one(writer: Writer, size: int) -> Group:
         email="jane@example.com", custom_fields={"text": Raw(b'"%b"' % (b"a" * size))}
     )
     return writer.group(writer.event(writer.a_customer(), event=created(data)))
-
-
-@pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer of one workspace."""
-    return Writer(keyring)
 
 
 @pytest.fixture

@@ -1,39 +1,26 @@
 """What a stream lacks or gets wrong is never skipped: it is supplied, or it is an error."""
 
-from collections.abc import AsyncGenerator
+from collections.abc import Awaitable, Callable
+from typing import Any
 
-import nats
 import pytest
 from msgspec.structs import replace
 from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
 
 from events.append import KeyedEvent
 from events.cloudevents import render_cloud_event
-from events.envelope import Position, WorkspaceId
+from events.envelope import Position, RecordedEvent, WorkspaceId
 from events.errors import EventsMissing, LostHistory, UnknownEvent
+from events.jetstream import POSITION_HEADER
 from events.keys import Keyring
-from events.reading import open_stored
-from events.subscriber import CustomerSubscriber, Place
+from events.reading import open_stored, recorded
+from events.subscriber import BEGINNING, CustomerSubscriber, Place
 from tests.support.builders import ACME, GLOBEX
 from tests.support.histories import a_history
 from tests.support.stream import HandStream
-from tests.support.subscribing import filling, place_of, read, read_positions
-
-
-@pytest.fixture
-async def client(nats_url: str) -> AsyncGenerator[Client]:
-    """A connection as anybody has one."""
-    client_ = await nats.connect(nats_url)
-    yield client_
-    await client_.close()
-
-
-@pytest.fixture
-async def stream(client: Client, keyring: Keyring, log_id: int) -> HandStream:
-    """A stream that is empty yet."""
-    stream_ = HandStream(client, keyring, log_id)
-    await stream_.make()
-    return stream_
+from tests.support.subscribing import filling, place_of, positions, read, read_positions
 
 
 @pytest.fixture
@@ -93,6 +80,104 @@ async def test_a_hole_of_many_is_filled_from_elsewhere(
     assert seen == [keyed.stored.position for keyed in wanted]
 
 
+@pytest.mark.parametrize("at_once", [2, 8])
+async def test_a_fill_may_give_many_at_once(
+    stream: HandStream,
+    history: list[KeyedEvent],
+    client: Client,
+    log_id: int,
+    keyring: Keyring,
+    at_once: int,
+) -> None:
+    await stream.publish(*history)
+    for position in (1, 2, 4, 5, 6):
+        await stream.delete(position)
+    kept: list[int] = []
+
+    async def keep(place: Place) -> None:
+        kept.append(place.position)
+
+    fill = filling(keyring, history, at_once)
+    async with CustomerSubscriber(client, log_id=log_id, checkpoint=keep, fill=fill) as subscriber:
+        assert await read_positions(subscriber, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert kept == [1, 2, 3, 4, 5, 6, 7, 8]
+
+
+@pytest.mark.parametrize("workspace_id", [None, GLOBEX])
+@pytest.mark.parametrize("start", [BEGINNING, Place(), Place(position=Position(0), generation=1)])
+async def test_a_hole_at_the_very_beginning_is_one_too(
+    stream: HandStream,
+    history: list[KeyedEvent],
+    client: Client,
+    log_id: int,
+    workspace_id: WorkspaceId | None,
+    start: Place,
+) -> None:
+    await stream.publish(*history)
+    await stream.delete(1)
+    async with CustomerSubscriber(
+        client, log_id=log_id, workspace_id=workspace_id, start=start
+    ) as subscriber:
+        with pytest.raises(EventsMissing, match="behind position 0 "):
+            await anext(subscriber)
+
+
+async def test_a_fill_that_gives_nothing_is_asked_again_and_complained_of_once(
+    stream: HandStream,
+    history: list[KeyedEvent],
+    client: Client,
+    log_id: int,
+    keyring: Keyring,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await stream.publish(*history)
+    await stream.delete(3)
+    give = filling(keyring, history)
+    asked: list[Place] = []
+
+    async def fill(place: Place) -> list[RecordedEvent]:
+        asked.append(place)
+        return await give(place) if len(asked) > 2 else []
+
+    async with CustomerSubscriber(client, log_id=log_id, fill=fill) as subscriber:
+        assert await read_positions(subscriber, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert [place.position for place in asked] == [2, 2, 2]
+    (line,) = [record for record in caplog.records if record.name == "customers.subscriber"]
+    assert line.levelname == "WARNING"
+    assert "lacks events behind position 2" in line.getMessage()
+
+
+async def test_of_all_workspaces_what_is_filled_must_say_where_it_stands(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int, keyring: Keyring
+) -> None:
+    await stream.publish(*history)
+    await stream.delete(3)
+    unplaced = replace(recorded(keyring, history[2]), position=Position(0), digest=b"", chain=b"")
+
+    async def fill(_: Place) -> list[RecordedEvent]:
+        return [unplaced]
+
+    async with CustomerSubscriber(client, log_id=log_id, fill=fill) as subscriber:
+        await read(subscriber, 2)
+        with pytest.raises(ValueError, match="position"):
+            await anext(subscriber)
+
+
+async def test_before_a_hole_in_what_is_filled_nothing_is_left_out(
+    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int, keyring: Keyring
+) -> None:
+    await stream.publish(*history)
+    for position in (1, 2, 3, 4):
+        await stream.delete(position)
+    fill = filling(keyring, [*history[:2], *history[3:]], 8)
+    async with CustomerSubscriber(client, log_id=log_id, fill=fill) as subscriber:
+        batches = subscriber.batches()
+        assert positions(await anext(batches)) == [1, 2]
+        assert subscriber.place.position == 2
+        with pytest.raises(EventsMissing, match="what was to fill the hole has a hole too"):
+            await anext(batches)
+
+
 async def test_what_is_filled_need_not_say_where_it_stands(
     stream: HandStream,
     history: list[KeyedEvent],
@@ -138,14 +223,37 @@ async def test_a_fill_that_lacks_the_event_too_is_no_way_around_the_hole(
             await anext(subscriber)
 
 
+class Lossy(Client):
+    """A connection that loses the message of position 3 when it comes for the first time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lost: list[str] = []
+
+    async def subscribe(self, *arguments: Any, **options: Any) -> Subscription:
+        """Subscribe to a subject as ever, but for that message."""
+        receive: Callable[[Msg], Awaitable[None]] = options["cb"]
+
+        async def pass_on(message: Msg) -> None:
+            position = (message.headers or {}).get(POSITION_HEADER)
+            if position == "3" and not self.lost:
+                self.lost.append(position)
+            else:
+                await receive(message)
+
+        return await super().subscribe(*arguments, **options | {"cb": pass_on})
+
+
 async def test_what_got_lost_on_its_way_is_asked_for_once_more(
-    stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
+    stream: HandStream, history: list[KeyedEvent], nats_url: str, log_id: int
 ) -> None:
+    lossy = Lossy()
+    await lossy.connect(nats_url)
     await stream.publish(*history)
-    async with CustomerSubscriber(client, log_id=log_id) as subscriber:
-        assert await read_positions(subscriber, 2) == [1, 2]
-        subscriber._delivery.messages.popleft()
-        assert await read_positions(subscriber, 6) == [3, 4, 5, 6, 7, 8]
+    async with CustomerSubscriber(lossy, log_id=log_id) as subscriber:
+        assert await read_positions(subscriber, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert lossy.lost == ["3"]
+    await lossy.close()
 
 
 @pytest.mark.parametrize("headers", [{}, {"position": "three"}, {"position": "3"}])
@@ -200,22 +308,6 @@ async def test_behind_a_foreign_message_at_the_end_the_log_is_asked_again(
         await read(subscriber, 2)
         known.append(history[2])
         assert await read_positions(subscriber, 1) == [3]
-
-
-@pytest.mark.parametrize("workspace_id", [None, GLOBEX])
-async def test_what_was_published_twice_is_handed_out_once(
-    stream: HandStream,
-    history: list[KeyedEvent],
-    client: Client,
-    log_id: int,
-    workspace_id: WorkspaceId | None,
-) -> None:
-    await stream.publish(*history[:3], *history[:3], *history[2:], *history)
-    async with CustomerSubscriber(client, log_id=log_id, workspace_id=workspace_id) as subscriber:
-        if workspace_id is None:
-            assert await read_positions(subscriber, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
-        else:
-            assert await read_positions(subscriber, 4) == [1, 3, 5, 7]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import asyncio
 import shutil
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import Generator
 from pathlib import Path
 
 import nats
@@ -16,27 +16,18 @@ from events.errors import LostHistory
 from events.jetstream import stream_name
 from events.keys import Keyring
 from events.subscriber import BEGINNING, NOW, CustomerSubscriber, Place
-from tests.support.brokers import Broker, a_broker
 from tests.support.builders import ACME, GLOBEX
 from tests.support.histories import a_history
+from tests.support.nats_server import NatsServer, nats_with
 from tests.support.signals import until
 from tests.support.stream import HandStream
 from tests.support.subscribing import place_of, read, read_positions
 
 
-@pytest.fixture(scope="module")
-def broker() -> Generator[Broker]:
-    """A server that these tests may stop."""
-    with a_broker() as broker_:
-        yield broker_
-
-
 @pytest.fixture
-async def client(broker: Broker) -> AsyncGenerator[Client]:
-    """A connection that comes back."""
-    client_ = await nats.connect(broker.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
-    yield client_
-    await client_.close()
+def nats_url(broker: NatsServer) -> str:
+    """A server that these tests may stop."""
+    return broker.url
 
 
 @pytest.fixture
@@ -57,7 +48,7 @@ def history(log_id: int) -> list[KeyedEvent]:
     return a_history(log_id, 8, workspaces=(ACME, GLOBEX))
 
 
-async def restart(broker: Broker, client: Client) -> None:
+async def restart(broker: NatsServer, client: Client) -> None:
     """Start a server that was ended, and return when the client has noticed both."""
     await until(lambda: not client.is_connected)
     broker.start()
@@ -89,12 +80,12 @@ async def test_reading_survives_a_lost_connection(
 
 
 @pytest.mark.parametrize("workspace_id", [None, GLOBEX])
-@pytest.mark.parametrize("end", [Broker.stop, Broker.kill])
+@pytest.mark.parametrize("end", [NatsServer.stop, NatsServer.kill])
 async def test_reading_survives_the_end_of_the_server(
     stream: HandStream,
     history: list[KeyedEvent],
     client: Client,
-    broker: Broker,
+    broker: NatsServer,
     log_id: int,
     workspace_id: WorkspaceId | None,
     end: object,
@@ -148,22 +139,22 @@ async def test_reading_goes_on_when_jetstream_has_lost_its_tail(
     stream: HandStream,
     history: list[KeyedEvent],
     client: Client,
-    broker: Broker,
+    broker: NatsServer,
     log_id: int,
     tmp_path: Path,
 ) -> None:
     await stream.make()
     await stream.publish(*history[:3])
-    store = broker._folder / "jetstream"
+    store, copy = broker.store, tmp_path / "copy"
     broker.stop()
-    shutil.copytree(store, tmp_path / "jetstream")
+    shutil.copytree(store, copy)
     await restart(broker, client)
     await stream.publish(*history[3:6])
     async with CustomerSubscriber(client, log_id=log_id) as subscriber:
         assert await read_positions(subscriber, 6) == [1, 2, 3, 4, 5, 6]
         broker.kill()
         shutil.rmtree(store)
-        shutil.copytree(tmp_path / "jetstream", store)
+        shutil.copytree(copy, store)
         await restart(broker, client)
         info = await client.jetstream().stream_info(stream_name(log_id, 1))
         assert info.state.last_seq == 3
@@ -307,6 +298,53 @@ async def test_generations_whose_streams_were_removed_are_passed_over(
         assert await read_positions(subscriber, 8) == [1, 2, 3, 4, 5, 6, 7, 8]
 
 
+@pytest.mark.parametrize(("newest", "was_away"), [(3, True), (9, True), (4, False)])
+async def test_a_generation_that_has_no_stream_is_passed_over(
+    stream: HandStream,
+    client: Client,
+    keyring: Keyring,
+    history: list[KeyedEvent],
+    log_id: int,
+    newest: int,
+    was_away: bool,
+) -> None:
+    later = HandStream(client, keyring, log_id, newest)
+    await stream.make()
+    await stream.publish(*history[:2])
+    if was_away:
+        await later.make()
+        await later.publish(*history)
+    async with CustomerSubscriber(client, log_id=log_id) as subscriber:
+        await read(subscriber, 2)
+        if not was_away:
+            await later.make()
+            await later.publish(*history)
+        assert await read_positions(subscriber, 6) == [3, 4, 5, 6, 7, 8]
+        assert subscriber.place.generation == newest
+
+
+@pytest.mark.parametrize("workspace_id", [None, GLOBEX])
+async def test_a_newer_generation_that_is_shorter_is_waited_for_and_told(
+    stream: HandStream,
+    second: HandStream,
+    history: list[KeyedEvent],
+    client: Client,
+    log_id: int,
+    workspace_id: WorkspaceId | None,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    await stream.make()
+    await stream.publish(*history[:5])
+    async with CustomerSubscriber(client, log_id=log_id, workspace_id=workspace_id) as subscriber:
+        await read(subscriber, 3 if workspace_id else 5)
+        await second.make()
+        await second.publish(*history[:4])
+        told = f"CUSTOMERS_{log_id}_2 has nothing yet from position 5 on"
+        await until(lambda: told in caplog.text)
+        await second.publish(*history[4:])
+        assert await read_positions(subscriber, 1) == [7 if workspace_id else 6]
+
+
 async def test_one_that_dies_amid_a_batch_reads_on_from_its_checkpoint(
     stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
 ) -> None:
@@ -334,40 +372,45 @@ async def test_one_that_dies_amid_a_batch_reads_on_from_its_checkpoint(
     assert handled == [1, 2, 3, 3, 3, 4, 5, 6, 6, 7, 8]
 
 
-async def test_the_rights_of_one_consumer_are_enough(
-    history: list[KeyedEvent], broker: Broker, keyring: Keyring, log_id: int
-) -> None:
-    name = GLOBEX
-    broker.users = [
-        {
-            "user": "globex",
-            "password": "globex",
-            "permissions": {
-                "publish": [
-                    f"$JS.API.CONSUMER.CREATE.*.{name}.customers.*.*.{name}.>",
-                    f"$JS.API.CONSUMER.MSG.NEXT.*.{name}",
-                    f"$JS.API.CONSUMER.DELETE.*.{name}",
-                ],
-                "subscribe": [f"_INBOX_{name}.>"],
-            },
-        }
+@pytest.fixture
+def guarded() -> Generator[NatsServer]:
+    """A server on which globex may make, pull and delete one consumer, and nothing else."""
+    rights = {
+        "publish": [
+            "$JS.API.CONSUMER.CREATE.*.globex.customers.*.*.globex.>",
+            "$JS.API.CONSUMER.MSG.NEXT.*.globex",
+            "$JS.API.CONSUMER.DELETE.*.globex",
+        ],
+        "subscribe": ["_INBOX_globex.>"],
+    }
+    users = [
+        {"user": "writer", "password": "writer"},
+        {"user": "globex", "password": "globex", "permissions": rights},
     ]
-    broker.stop()
-    broker.start()
+    with nats_with(authorization={"users": users}) as server:
+        yield server
+
+
+async def test_the_rights_of_one_consumer_are_enough(
+    history: list[KeyedEvent], guarded: NatsServer, keyring: Keyring, log_id: int
+) -> None:
     refused: list[str] = []
 
     async def note(error: Exception) -> None:
         refused.append(str(error))
 
-    url = broker.url.replace("customers:secret", "globex:globex")
-    writer = await nats.connect(broker.url)
-    reader = await nats.connect(url, inbox_prefix=f"_INBOX_{name}".encode(), error_cb=note)
+    writer = await nats.connect(guarded.url, user="writer", password="writer")
+    reader = await nats.connect(
+        guarded.url,
+        user="globex",
+        password="globex",
+        inbox_prefix="_INBOX_globex",
+        error_cb=note,
+    )
     stream = HandStream(writer, keyring, log_id)
     await stream.make()
     await stream.publish(*history)
-    async with CustomerSubscriber(
-        reader, log_id=log_id, workspace_id=WorkspaceId("globex")
-    ) as subscriber:
+    async with CustomerSubscriber(reader, log_id=log_id, workspace_id=GLOBEX) as subscriber:
         assert await read_positions(subscriber, 4) == [1, 3, 5, 7]
         second = HandStream(writer, keyring, log_id, 2)
         await second.make()
@@ -376,7 +419,7 @@ async def test_the_rights_of_one_consumer_are_enough(
     assert refused == []
     assert await second.consumers() == []
     async with CustomerSubscriber(
-        reader, log_id=log_id, workspace_id=WorkspaceId("globex"), start=NOW
+        reader, log_id=log_id, workspace_id=GLOBEX, start=NOW
     ) as subscriber:
         assert subscriber.place.position == 9
     assert refused == []

@@ -13,9 +13,9 @@ from events.append import KeyedEvent
 from events.envelope import WorkspaceId
 from events.keys import Keyring
 from events.subscriber import BEGINNING, CustomerSubscriber, Place
-from tests.support.brokers import Broker, a_broker
 from tests.support.builders import ACME, GLOBEX
 from tests.support.histories import a_history
+from tests.support.nats_server import NatsServer, nats_with
 from tests.support.signals import until
 from tests.support.stream import HandStream
 
@@ -28,7 +28,7 @@ STEPS = 12
 class World:
     """A log that is published bit by bit, and what may happen meanwhile."""
 
-    def __init__(self, client: Client, broker: Broker, keyring: Keyring, log_id: int) -> None:
+    def __init__(self, client: Client, broker: NatsServer, keyring: Keyring, log_id: int) -> None:
         self.history = a_history(log_id, EVENTS, workspaces=(ACME, GLOBEX, GLOBEX))
         self._client = client
         self._broker = broker
@@ -121,7 +121,7 @@ async def test_each_event_is_read_once_and_in_order(
     keyring: Keyring, log_id: int, seed: int
 ) -> None:
     dice = random.Random(seed)  # noqa: S311 - no secret
-    with a_broker() as broker:
+    with nats_with() as broker:
         client = await nats.connect(broker.url, max_reconnect_attempts=-1, reconnect_time_wait=0.1)
         world = World(client, broker, keyring, log_id)
         await world.begin()

@@ -6,25 +6,29 @@ from contextlib import aclosing
 
 import pytest
 from psycopg import AsyncConnection
+from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import TupleRow
 
 from events.customer import CustomerDeleted, CustomerRestored
 from events.envelope import CustomerId, Position, StoredEvent, WorkspaceId
-from events.errors import HistoryChanged, PositionBeyondEnd
+from events.errors import LostHistory, PositionBeyondEnd
 from events.follower import PAGE, Follower
 from events.jetstream import appended_ping
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.walk import LogWalk, Wanted
-from runtime.cli_follow import Watch
 from runtime.nats import NatsLine
+from runtime.operator_log import OpenedLog
 from runtime.postgres import Role, connect, connect_as_owner
 from runtime.settings import Settings
 from tests.integration.test_plans_from_the_start import rows_read
 from tests.support.builders import ACME, GLOBEX, JANE, Writer
-from tests.support.signals import until
+from tests.support.feed import lose_history
+from tests.support.signals import LIMIT_SECONDS, until
 
 SANDBOX = WorkspaceId("acme_test")
+EVERYTHING = Wanted()
+HOUR_SECONDS = 3600.0
 
 
 @pytest.fixture
@@ -128,34 +132,35 @@ async def test_a_filter_looks_at_its_own_events_and_not_at_the_log(
     assert 0 < rows_read(settings, "log.events") - before < 150
 
 
-def a_follower(settings: Settings, told: list[str], **more: float) -> Follower:
-    """A follower of everything."""
+def a_follower(
+    settings: Settings, told: list[str], wanted: Wanted = EVERYTHING, **more: float
+) -> Follower:
+    """A follower of everything, or of what is wanted."""
     return Follower(
         lambda: connect(settings, Role.RELAY, "test follower"),
         settings.log_id,
-        Wanted(),
+        wanted,
         told.append,
         **more,
     )
 
 
-async def positions(follower: Follower, number: int) -> list[Position]:
-    """The first positions that a follower of all that comes from the beginning delivers."""
-    found: list[Position] = []
+async def positions(follower: Follower, number: int, found: list[Position]) -> None:
+    """Find the first positions that a follower of all that comes from the beginning delivers."""
     async with aclosing(follower.pages(first=Position(1), follow=True)) as pages:
         async for page in pages:
             found += [keyed.stored.position for keyed in page]
             if len(found) >= number:
                 break
-    return found
 
 
 async def test_a_follower_that_is_woken_does_not_wait_for_its_next_look(
     settings: Settings, postgres_log: PostgresLog, keyring: Keyring
 ) -> None:
     writer = Writer(keyring)
-    follower = a_follower(settings, [], poll_seconds=3600)
-    following = asyncio.create_task(positions(follower, 1))
+    follower = a_follower(settings, [], poll_seconds=HOUR_SECONDS)
+    found: list[Position] = []
+    following = asyncio.create_task(positions(follower, 1, found))
     await postgres_log.append([writer.creation()])
 
     def woken() -> bool:
@@ -163,22 +168,55 @@ async def test_a_follower_that_is_woken_does_not_wait_for_its_next_look(
         return following.done()
 
     await until(woken)
-    assert await following == [1]
+    await following
+    assert found == [1]
 
 
-async def test_the_command_line_is_rung_by_whoever_appends(settings: Settings) -> None:
-    async with Watch(settings).follower(Wanted(), hears=True) as follower:
-        # It is rung once when NATS is there.
-        await until(follower._wake.is_set)
-        follower._wake.clear()
-        line = NatsLine(settings, "test appends")
-        async with line.kept_up():
+async def test_the_command_line_is_rung_by_whoever_appends(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    line = NatsLine(settings, "test appends")
+    command_line = OpenedLog(settings).follower(
+        EVERYTHING, [].append, hears=True, poll_seconds=HOUR_SECONDS
+    )
+    async with line.kept_up(), command_line as follower:
+        found: list[Position] = []
+        following = asyncio.create_task(positions(follower, 5, found))
+        # One may be there when it begins, and NATS rings for one when it comes: not for five.
+        for position in range(1, 6):
+            await postgres_log.append([writer.creation()])
 
-            async def rung() -> bool:
+            async def is_shown(position: int = position) -> bool:
                 await line.ping(appended_ping(settings.log_id), b"1")
-                return follower._wake.is_set()
+                return position in found
 
-            await until(rung)
+            await until(is_shown)
+        await following
+
+
+async def test_whoever_asks_is_told_the_first_position(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    live, sandbox = Writer(keyring), Writer(keyring, SANDBOX)
+    for writer in (live, sandbox, live, sandbox, live):
+        await postgres_log.append([writer.creation()])
+    of_sandbox = Wanted(workspace_id=SANDBOX)
+    for wanted, first, newest, expected in (
+        (Wanted(), None, 2, 4),
+        (Wanted(), None, 9, 1),
+        (Wanted(), None, 0, 6),
+        (of_sandbox, None, 1, 4),
+        (of_sandbox, None, 2, 2),
+        (Wanted(workspace_id=GLOBEX), None, 2, 6),
+        (Wanted(), Position(3), 0, 3),
+    ):
+        told: list[Position] = []
+        follower = a_follower(settings, [], wanted)
+        pages = follower.pages(first=first, newest=newest, follow=False, begun=told.append)
+        shown = [keyed.stored.position async for page in pages for keyed in page]
+        assert told == [expected]
+        assert shown[:1] in ([], told)
 
 
 async def test_without_following_it_ends_where_the_log_ends(
@@ -229,6 +267,90 @@ async def test_a_lost_connection_is_told_and_nothing_is_skipped_or_repeated(
     assert [words.partition(" (")[0] for words in told] == ["Postgres is away", "Postgres is back."]
 
 
+async def test_a_connection_that_fails_at_once_is_closed_before_the_next_try(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    made: list[AsyncConnection[TupleRow]] = []
+    with connect_as_owner(settings, "test lock") as locker:
+
+        async def connect_next() -> AsyncConnection[TupleRow]:
+            connection = await connect(settings, Role.RELAY, "test follower")
+            made.append(connection)
+            if len(made) == 2:
+                # The first statement of this one fails, and leaves it open.
+                locker.execute("BEGIN")
+                locker.execute("LOCK TABLE log.events")
+                await connection.execute("SET lock_timeout = 1")
+            if len(made) == 3:
+                locker.execute("COMMIT")
+            return connection
+
+        await postgres_log.append([writer.creation()])
+        follower = Follower(connect_next, settings.log_id, Wanted(), [].append)
+        async with aclosing(follower.pages(newest=1, follow=True)) as pages:
+            await anext(pages)
+            hang_up(settings)
+            await postgres_log.append([writer.creation()])
+            assert [keyed.stored.position for keyed in await anext(pages)] == [2]
+            assert [connection.closed for connection in made] == [True, True, False]
+
+
+@pytest.mark.parametrize("grown", [3, 8])
+@pytest.mark.parametrize("is_cut", [True, False])
+async def test_a_restored_log_is_noticed_also_where_only_unwanted_events_were_looked_at(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring, is_cut: bool, grown: int
+) -> None:
+    writer = Writer(keyring)
+    customer = writer.a_customer()
+    for version in range(1, 10):
+        change = CustomerDeleted if version % 2 == 0 else CustomerRestored
+        event = None if version == 1 else change(customer=JANE)
+        await postgres_log.append([writer.group(writer.event(customer, version, event))])
+    wanted = Wanted(types=("CustomerCreated",))
+    follower = a_follower(settings, [], wanted)
+    async with aclosing(follower.pages(first=Position(1), follow=True)) as pages:
+        assert [keyed.stored.position for keyed in await anext(pages)] == [1]
+        lose_history(settings, 3)
+        if is_cut:
+            hang_up(settings)
+        await postgres_log.append([writer.creation() for _ in range(grown)])
+        with pytest.raises(LostHistory, match=r"The log does not .* up to position 9:"):
+            async with asyncio.timeout(LIMIT_SECONDS):
+                await anext(pages)
+
+
+async def test_a_database_that_is_half_restored_is_waited_for(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    writer = Writer(keyring)
+    told: list[str] = []
+    await postgres_log.append([writer.creation()])
+    follower = a_follower(settings, told)
+    async with aclosing(follower.pages(first=Position(1), follow=True)) as pages:
+        await anext(pages)
+        with connect_as_owner(settings, "test owner") as owner:
+            owner.execute("ALTER SCHEMA log RENAME TO half")
+            following = asyncio.ensure_future(anext(pages))
+            await until(lambda: bool(told) or following.done())
+            owner.execute("ALTER SCHEMA half RENAME TO log")
+        await postgres_log.append([writer.creation()])
+        assert [keyed.stored.position for keyed in await following] == [2]
+    away, back = told
+    assert away.startswith('The log cannot be read (relation "log.events" does not exist); going')
+    assert back == "The log can be read again."
+
+
+async def test_a_log_that_can_never_be_read_is_no_outage(
+    settings: Settings, postgres_log: PostgresLog, keyring: Keyring
+) -> None:
+    await postgres_log.append([Writer(keyring).creation()])
+    with connect_as_owner(settings, "test owner") as owner:
+        owner.execute("REVOKE SELECT ON keyring.data_keys FROM customers_relay")
+    with pytest.raises(InsufficientPrivilege):
+        await anext(a_follower(settings, []).pages(first=Position(1), follow=True))
+
+
 async def test_a_log_that_was_restored_meanwhile_is_not_followed_any_further(
     settings: Settings, postgres_log: PostgresLog, keyring: Keyring
 ) -> None:
@@ -243,5 +365,5 @@ async def test_a_log_that_was_restored_meanwhile_is_not_followed_any_further(
             "ALTER TABLE log.events ENABLE ALWAYS TRIGGER events_refuse_change",
         )
         await postgres_log.append([writer.creation() for _ in range(2)])
-        with pytest.raises(HistoryChanged, match="Event 2 is not in the log as it was read"):
+        with pytest.raises(LostHistory, match=r"The log does not .* up to position 2:"):
             await anext(pages)

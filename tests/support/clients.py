@@ -1,4 +1,4 @@
-"""Fixtures: an API of one workspace, a second process beside it, and reads of what a log holds.
+"""Fixtures: an API of one workspace, a second process beside it, a writer and a reader of its log.
 
 A conftest imports those that its tests share.
 """
@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from events.keys import Keyring
 from runtime.settings import Settings
 from tests.support.api import make_key, running_api, with_key
+from tests.support.builders import Writer
 from tests.support.customers import Customers, making_customers
 from tests.support.querying import reading
 
@@ -49,3 +50,9 @@ async def reader(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
     """A client of the query side, with a key of acme and below the base path."""
     async with reading(settings) as reading_:
         yield reading_.client
+
+
+@pytest.fixture
+def writer(keyring: Keyring) -> Writer:
+    """A writer of one workspace."""
+    return Writer(keyring)

@@ -1,17 +1,21 @@
-"""The command line as a person runs it, on the servers of a test."""
+"""The command line on the servers of a test: in this process, or as a person runs it."""
 
 import asyncio
+import logging
 import os
 import signal
 import sys
 import termios
 from asyncio.subprocess import PIPE, Process
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
+import structlog
+from click.testing import CliRunner
 from msgspec import Struct
 
+from runtime.cli import customers
 from runtime.settings import Settings
 from tests.support.dev import CUSTOMERS, clean_environment
 
@@ -29,6 +33,18 @@ class Ran(Struct, frozen=True, kw_only=True):
         return self.out.splitlines()
 
 
+@contextmanager
+def logging_kept() -> Generator[None]:
+    """Have the log afterwards as it was: a command points it at a stream that is soon closed."""
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    try:
+        yield
+    finally:
+        structlog.reset_defaults()
+        root.handlers[:], root.level = handlers, level
+
+
 class Command:
     """`customers` in a folder, or with the settings of a test."""
 
@@ -43,10 +59,15 @@ class Command:
                 "CUSTOMERS_MASTER_KEYS": settings.master_keys,
             }
 
-    async def run(self, *arguments: str, **environ: str) -> Ran:
-        """Run until it ends by itself."""
-        process = await self._start([*CUSTOMERS, *arguments], environ)
-        return await _ended(process)
+    def run(self, *arguments: str, **environ: str) -> Ran:
+        """Run in this process, where no event loop runs, until it ends by itself.
+
+        It knows of no NATS: the line to it would go on logging as this command does.
+        """
+        theirs = dict.fromkeys(os.environ) | self._environ | {"CUSTOMERS_NATS_URL": ""} | environ
+        with logging_kept():
+            ran = CliRunner(catch_exceptions=False).invoke(customers, arguments, env=theirs)
+        return Ran(code=ran.exit_code, out=ran.stdout, err=ran.stderr)
 
     async def shell(self, script: str) -> Ran:
         """Run a line of shell in which `customers` is the command; a failing pipe fails."""
@@ -99,9 +120,9 @@ class Running:
         assert self._process.stderr
         return (await self._process.stderr.readline()).decode().rstrip("\n")
 
-    async def stop(self) -> Ran:
-        """Ctrl-C, and what it printed since."""
-        self._process.send_signal(signal.SIGINT)
+    async def stop(self, number: signal.Signals = signal.SIGINT) -> Ran:
+        """Ctrl-C or another signal, and what it printed since."""
+        self._process.send_signal(number)
         return await _ended(self._process)
 
 

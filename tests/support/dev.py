@@ -22,8 +22,10 @@ PATIENT = {"CUSTOMERS_READ_WAIT": "20"}
 
 
 def clean_environment() -> dict[str, str]:
-    """Ours without settings of the service."""
-    return {name: text for name, text in os.environ.items() if not name.startswith("CUSTOMERS_")}
+    """Ours without settings of the service, and without the width of a terminal."""
+    # pytest imports readline, which sets these two for every child, workers of a run among them.
+    foreign = {name for name in os.environ if name.startswith("CUSTOMERS_")} | {"COLUMNS", "LINES"}
+    return {name: text for name, text in os.environ.items() if name not in foreign}
 
 
 def customers(place: Path, *arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:

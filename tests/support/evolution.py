@@ -28,7 +28,7 @@ def missing_files(newest: Mapping[str, int]) -> list[str]:
     """What is still to be added for these newest versions, one sentence each."""
     needed = {
         GOLDEN_EVENTS: "a payload as it is stored, written by hand once and never edited",
-        SERVED_SCHEMAS: "the schema to serve; `python -m events.event_schema TYPE` prints it",
+        SERVED_SCHEMAS: "the schema to serve; `python -m events.data_schema TYPE` prints it",
         GOLDEN_SCHEMAS: "a copy of that, which is never edited",
     }
     return [

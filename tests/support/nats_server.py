@@ -1,4 +1,4 @@
-"""A NATS server with a configuration of the test's own, stopped and started at will."""
+"""A NATS server with a configuration of the test's own, stopped, killed and started at will."""
 
 import json
 import shutil
@@ -36,6 +36,11 @@ class NatsServer:
         """How to reach it, without a user."""
         return f"nats://127.0.0.1:{self.port}"
 
+    @property
+    def store(self) -> Path:
+        """The folder of its streams, beside its configuration."""
+        return self.folder / "js"
+
     def start(self) -> None:
         """Start it and wait until it listens."""
         command = [binaries.find_nats(""), "-c", self._config, "-a", "127.0.0.1"]
@@ -50,21 +55,32 @@ class NatsServer:
         if self._process is not None:
             children.stop(self._process, (SIGTERM, 10.0))
             self._process = None
-        for stale in self.folder.glob("*.ports"):
-            stale.unlink()
+        self._forget_port()
+
+    def kill(self) -> None:
+        """End it without a warning."""
+        assert self._process is not None
+        self._process.kill()
+        self._process.wait()
+        self._process = None
+        self._forget_port()
 
     def configure(self, **settings: Any) -> None:
         """Give it this configuration, with JetStream, from its next start on.
 
-        Its streams are in the folder `js` beside its configuration.
+        Its streams are in `store`.
         """
-        store = {"jetstream": {"store_dir": str(self.folder / "js")}}
+        store = {"jetstream": {"store_dir": str(self.store)}}
         self._config.write_text(json.dumps(store | settings), encoding="utf-8")
 
     def reload(self) -> None:
         """Have it read its configuration again, as `nats-server --signal reload` does."""
         assert self._process is not None
         self._process.send_signal(1)
+
+    def _forget_port(self) -> None:
+        for stale in self.folder.glob("*.ports"):
+            stale.unlink()
 
     def _read_port(self) -> int:
         with suppress(StopIteration, msgspec.DecodeError, FileNotFoundError):

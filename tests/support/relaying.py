@@ -14,6 +14,7 @@ from events.relay import AUDIT_SECONDS, Relay
 from events.rendering import Renderer
 from runtime.postgres import Role, connect
 from runtime.settings import Settings, read_master_keys
+from runtime.tasks import end
 from tests.support.signals import LIMIT_SECONDS, until
 
 
@@ -46,14 +47,16 @@ async def relaying(
     try:
         yield relay
     finally:
-        running.cancel()
+        await end(running)
         with suppress(asyncio.CancelledError):
-            await running
+            running.result()
 
 
-async def until_published(settings: Settings, client: Client, count: int) -> None:
-    """Return when so many messages are in the stream."""
-    name = jetstream.stream_name(settings.log_id, 1)
+async def until_published(
+    settings: Settings, client: Client, count: int, *, generation: int = 1
+) -> None:
+    """Return when so many messages are in the stream of a generation."""
+    name = jetstream.stream_name(settings.log_id, generation)
 
     async def is_there() -> bool:
         with suppress(NotFoundError):

@@ -3,18 +3,12 @@
 from contextlib import suppress
 
 from nats.aio.client import Client
+from nats.aio.subscription import Subscription
 from nats.js.errors import NotFoundError
 
 from events.append import KeyedEvent
 from events.cloudevents import render_cloud_event
-from events.jetstream import (
-    CHAIN_HEADER,
-    DIGEST_HEADER,
-    POSITION_HEADER,
-    event_subject,
-    stream_config,
-    stream_name,
-)
+from events.jetstream import event_subject, message_headers, stream_config, stream_name
 from events.keys import Keyring
 from events.reading import open_stored
 
@@ -59,6 +53,11 @@ class HandStream:
         named = {f"Customers-{name.title()}": text for name, text in headers.items()}
         await self._jetstream.publish(subject, body, headers=named)
 
+    async def requests_for_consumers(self) -> Subscription:
+        """Gathers the requests that make a consumer of it, from now on."""
+        name = stream_name(self._log_id, self._generation)
+        return await self._client.subscribe(f"$JS.API.CONSUMER.CREATE.{name}.>")
+
     async def consumers(self) -> list[str]:
         """The names of those who read."""
         name = stream_name(self._log_id, self._generation)
@@ -73,13 +72,9 @@ class HandStream:
 
     def _message(self, keyed: KeyedEvent) -> tuple[str, bytes, dict[str, str]]:
         event = keyed.stored
-        data = open_stored(self._keyring, keyed) or b"null"
+        data = open_stored(self._keyring, keyed)
         subject = event_subject(
             self._log_id, self._generation, event.workspace_id, event.stream_id, event.type
         )
-        headers = {
-            POSITION_HEADER: str(event.position),
-            DIGEST_HEADER: event.digest.hex(),
-            CHAIN_HEADER: event.chain.hex(),
-        }
-        return subject, render_cloud_event(event, data, "http://127.0.0.1:8080"), headers
+        body = render_cloud_event(event, data, "http://127.0.0.1:8080")
+        return subject, body, message_headers(event)

@@ -1,16 +1,18 @@
-"""Writes over HTTP, and what a test wants to know of their answers."""
+"""Writes over HTTP or to the log, and what a test wants to know of their answers."""
 
+import asyncio
 from typing import Any
 from uuid import UUID
 
 import httpx
 
-from events.append import Appended
+from events.append import Appended, Group
 from events.customer import CustomerErased
 from events.envelope import CustomerId, Position
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.token import Token, Tokens
+from runtime.postgres import Role, make_pool
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from tests.support.api import CUSTOMERS
@@ -39,6 +41,17 @@ async def a_deleted_customer(api: httpx.AsyncClient, **fields: object) -> str:
     customer_id = await create(api, **fields)
     assert (await api.delete(f"{CUSTOMERS}/{customer_id}")).status_code == 200
     return customer_id
+
+
+def write(settings: Settings, *groups: Group) -> None:
+    """Append groups to the log, where no event loop runs."""
+
+    async def append() -> None:
+        async with make_pool(settings, Role.API, "test write", size=1) as pool:
+            outcomes = await PostgresLog(pool, settings.log_id).append(list(groups))
+        assert all(isinstance(outcome, Appended) for outcome in outcomes)
+
+    asyncio.run(append())
 
 
 async def an_erased_customer(postgres_log: PostgresLog, keyring: Keyring) -> str:

@@ -8,8 +8,8 @@ import psycopg
 import pytest
 
 from events.envelope import WorkspaceId
-from events.feed import BEGINNING, FeedPlace
-from query_side.arrivals import Arrivals, Expected
+from events.feed import FEED_BEGINNING, FeedPlace
+from query_side.arrivals import Arrivals, Waiter
 from tests.support.signals import LIMIT_SECONDS, until
 
 ACME, GLOBEX = WorkspaceId("acme"), WorkspaceId("globex")
@@ -28,7 +28,7 @@ class Ends:
         self.asked.append(list(workspace_ids))
         if self.fault is not None:
             raise self.fault
-        return {name: self.known.get(name, BEGINNING) for name in workspace_ids}
+        return {name: self.known.get(name, FEED_BEGINNING) for name in workspace_ids}
 
 
 @pytest.fixture
@@ -59,20 +59,20 @@ def place(sequence: int, chain: bytes = b"12345678") -> FeedPlace:
     return FeedPlace(sequence=sequence, chain=chain)
 
 
-async def woken(expected: Expected) -> bool:
-    return await expected.wait(LIMIT_SECONDS, no_check)
+async def woken(waiter: Waiter) -> bool:
+    return await waiter.wait(LIMIT_SECONDS, no_check)
 
 
 async def test_one_look_serves_a_thousand_who_wait(arrivals: Arrivals, ends: Ends) -> None:
     with ExitStack() as waiting:
-        all_expected = [
-            waiting.enter_context(arrivals.expecting(name, BEGINNING))
+        waiters = [
+            waiting.enter_context(arrivals.expecting(name, FEED_BEGINNING))
             for name in (ACME, GLOBEX)
             for _ in range(500)
         ]
         ends.known = {ACME: place(1), GLOBEX: place(1)}
         arrivals.ring()
-        assert all(await asyncio.gather(*map(woken, all_expected)))
+        assert all(await asyncio.gather(*map(woken, waiters)))
         assert sorted(ends.asked[0]) == [ACME, GLOBEX]
         assert len(ends.asked) <= 2
 
@@ -81,8 +81,8 @@ async def test_only_those_are_woken_whose_workspace_has_changed(
     arrivals: Arrivals, ends: Ends
 ) -> None:
     with (
-        arrivals.expecting(ACME, BEGINNING) as mine,
-        arrivals.expecting(GLOBEX, BEGINNING) as theirs,
+        arrivals.expecting(ACME, FEED_BEGINNING) as mine,
+        arrivals.expecting(GLOBEX, FEED_BEGINNING) as theirs,
     ):
         ends.known[GLOBEX] = place(1)
         arrivals.ring()
@@ -95,32 +95,35 @@ async def test_a_history_that_is_another_wakes_too(
     arrivals: Arrivals, ends: Ends, end: FeedPlace
 ) -> None:
     ends.known[ACME] = end
-    with arrivals.expecting(ACME, place(2)) as expected:
-        assert await woken(expected)
+    with arrivals.expecting(ACME, place(2)) as waiter:
+        assert await woken(waiter)
 
 
 async def test_without_a_ring_somebody_looks_all_the_same(arrivals: Arrivals, ends: Ends) -> None:
-    with arrivals.expecting(ACME, BEGINNING) as expected:
+    with arrivals.expecting(ACME, FEED_BEGINNING) as waiter:
         await until(lambda: len(ends.asked) == 1)
         ends.known[ACME] = place(1)
-        assert await woken(expected)
+        assert await woken(waiter)
 
 
-async def test_a_look_that_fails_is_followed_by_another(arrivals: Arrivals, ends: Ends) -> None:
-    ends.fault = psycopg.OperationalError("away")
-    with arrivals.expecting(ACME, BEGINNING) as expected:
+@pytest.mark.parametrize("fault", [psycopg.OperationalError("away"), KeyError("a fault of ours")])
+async def test_a_look_that_fails_is_followed_by_another(
+    arrivals: Arrivals, ends: Ends, fault: Exception
+) -> None:
+    ends.fault = fault
+    with arrivals.expecting(ACME, FEED_BEGINNING) as waiter:
         await until(lambda: len(ends.asked) == 2)
         ends.fault = None
         ends.known[ACME] = place(1)
-        assert await woken(expected)
+        assert await woken(waiter)
 
 
 async def test_from_stop_on_nobody_waits(arrivals: Arrivals, stop: asyncio.Event) -> None:
-    with arrivals.expecting(ACME, BEGINNING) as before:
+    with arrivals.expecting(ACME, FEED_BEGINNING) as before:
         stop.set()
         assert await woken(before)
     assert arrivals.is_over
-    with arrivals.expecting(ACME, BEGINNING) as after:
+    with arrivals.expecting(ACME, FEED_BEGINNING) as after:
         assert await woken(after)
 
 
@@ -128,5 +131,5 @@ async def test_what_the_check_raises_ends_the_waiting(arrivals: Arrivals) -> Non
     async def refuse() -> None:
         raise PermissionError
 
-    with arrivals.expecting(ACME, BEGINNING) as expected, pytest.raises(PermissionError):
-        await expected.wait(LIMIT_SECONDS, refuse)
+    with arrivals.expecting(ACME, FEED_BEGINNING) as waiter, pytest.raises(PermissionError):
+        await waiter.wait(LIMIT_SECONDS, refuse)

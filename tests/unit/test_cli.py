@@ -2,7 +2,6 @@
 
 import base64
 import json
-import logging
 import os
 from collections.abc import Callable, Generator
 from pathlib import Path
@@ -10,13 +9,13 @@ from pathlib import Path
 import click
 import psycopg
 import pytest
-import structlog
 from click.testing import CliRunner, Result
 
 from runtime.cli import customers
 from runtime.cli_root import explain
 from runtime.failure import Failure
 from runtime.settings import SettingsError
+from tests.support.command import logging_kept
 
 COMMANDS = [
     "dev",
@@ -47,8 +46,6 @@ NOWHERE = {
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[..., Result]]:
     """Runs a command in an empty folder, with no settings but the given ones."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
     monkeypatch.chdir(tmp_path)
     for name in list(os.environ):
         if name.startswith("CUSTOMERS_"):
@@ -57,10 +54,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Generator[Callable[.
     def invoke(*arguments: str, **environ: str) -> Result:
         return CliRunner().invoke(customers, arguments, env=environ)
 
-    yield invoke
-    # A command may have pointed the log at a stream that is closed by now.
-    structlog.reset_defaults()
-    root.handlers[:], root.level = handlers, level
+    with logging_kept():
+        yield invoke
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -17,7 +17,7 @@ from events.customer import (
     PreviousData,
 )
 from events.errors import UnknownEvent
-from events.schemas import PUBLISHED
+from events.published_schemas import PUBLISHED
 from events.upcasters import NEWEST_VERSION
 from tests.support.evolution import golden_event
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from events.event_schema import event_schema
-from events.schemas import PUBLISHED, read_schema
+from events.data_schema import data_schema
+from events.published_schemas import PUBLISHED, read_schema
 from events.upcasters import NEWEST_VERSION
 from tests.support.evolution import GOLDEN_SCHEMAS, published_schema
 from tests.support.schema_changes import breaking_changes
@@ -145,8 +145,8 @@ def test_a_published_schema_still_says_what_it_said_to_subscribers(
 def test_the_newest_schema_is_the_one_that_is_made_from_the_event(event_type: str) -> None:
     file = f"{event_type}.v{NEWEST_VERSION[event_type]}.json"
 
-    assert read_schema(event_type, NEWEST_VERSION[event_type]) == event_schema(event_type), (
-        f"if meant: python -m events.event_schema {event_type} >events/schemas/{file}"
+    assert read_schema(event_type, NEWEST_VERSION[event_type]) == data_schema(event_type), (
+        f"if meant: python -m events.data_schema {event_type} >events/schemas/{file}"
     )
 
 

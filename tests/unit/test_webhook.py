@@ -12,12 +12,12 @@ import httpx
 import pytest
 from standardwebhooks import Webhook
 
-from runtime.webhook import Attempt, Endpoint, Message, http_client, shown_url
+from runtime.webhook import Attempt, Delivery, Endpoint, http_client, shown_url
 from tests.support.receiver import Received, Receiver, receiving
 
 KEY = bytes(range(32))
 SECRET = f"whsec_{base64.b64encode(KEY).decode()}"
-MESSAGE = Message(
+DELIVERY = Delivery(
     message_id="01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21",
     content_type="application/cloudevents+json",
     body='{"data":{"first_name":"Zoë"}}',
@@ -56,7 +56,7 @@ class Sending:
 
     async def deliver(self) -> bool:
         """Deliver the message."""
-        return await self._endpoint.deliver(MESSAGE, self.attempts.append)
+        return await self._endpoint.deliver(DELIVERY, self.attempts.append)
 
 
 def by_hand(received: Received) -> str:
@@ -73,9 +73,9 @@ async def test_a_message_is_signed_so_that_any_library_and_a_hand_made_check_tak
     assert await Sending(client, receiver.url).deliver()
 
     [received] = receiver.received
-    assert received.body == MESSAGE.body
-    assert received.headers["content-type"] == MESSAGE.content_type
-    assert received.headers["webhook-id"] == MESSAGE.message_id
+    assert received.body == DELIVERY.body
+    assert received.headers["content-type"] == DELIVERY.content_type
+    assert received.headers["webhook-id"] == DELIVERY.message_id
     assert received.headers["webhook-signature"] == by_hand(received)
     Webhook(SECRET).verify(received.body, received.headers)
 
@@ -95,7 +95,7 @@ async def test_a_message_is_sent_again_with_the_same_id_until_a_2xx_answers(
     ]
     assert [attempt.again_in for attempt in sending.attempts] == [0.001, 0.002, None]
     assert [received.headers["webhook-id"] for received in receiver.received] == [
-        MESSAGE.message_id
+        DELIVERY.message_id
     ] * 3
     for received in receiver.received:
         assert received.headers["webhook-signature"] == by_hand(received)

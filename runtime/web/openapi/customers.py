@@ -4,13 +4,13 @@ from typing import Final, cast
 
 from litestar.types import Scope
 
+from runtime.readable import Json
 from runtime.web.customer_problems import customer_erased, customer_not_found
 from runtime.web.envelope import BASE_PATH
 from runtime.web.openapi.kit import (
     EXAMPLE_PATH,
     NO_CONTROL,
     Description,
-    Json,
     failure,
     raised_by,
     ref,

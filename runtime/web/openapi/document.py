@@ -15,9 +15,11 @@ from litestar import HttpMethod, Response, route
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from runtime.web.fixed import FixedDocument
+from runtime.readable import Json
+from runtime.web.authentication import KEY_HEADER
+from runtime.web.fixed_document import FixedDocument
 from runtime.web.openapi.headers import ANSWER_HEADERS, header_refs
-from runtime.web.openapi.kit import Answer, Description, FailureExample, Json, Operation
+from runtime.web.openapi.kit import Answer, Description, FailureExample, Operation
 from runtime.web.openapi.parameters import PARAMETERS, parameter_refs
 from runtime.web.openapi.problems import (
     FAILURES,
@@ -124,7 +126,7 @@ def _api_key(scopes: Sequence[str]) -> Json:
     return {
         "type": "apiKey",
         "in": "header",
-        "name": "X-Api-Key",
+        "name": KEY_HEADER,
         "description": f"Each call names the scope that it needs, one of {names}. A key without "
         "any scope may do everything.",
     }

@@ -2,8 +2,8 @@
 
 from typing import Final
 
-from runtime.web.fixed import A_DAY
-from runtime.web.openapi.kit import Json
+from runtime.readable import Json
+from runtime.web.fixed_document import A_DAY
 
 
 def _header(description: str, *, required: bool = False, **schema: object) -> Json:

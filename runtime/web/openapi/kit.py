@@ -1,17 +1,16 @@
 """What a side of the API says of its own calls, for the OpenAPI document to be made of."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Final, TypeAlias, cast
+from typing import Final, cast
 
 import msgspec
 from msgspec import Struct, field
 
+from runtime.readable import Json
 from runtime.text import CONTROL
 from runtime.web.envelope import BASE_PATH
 from runtime.web.json_faults import FORBIDDEN
 from runtime.web.problems import ApiError
-
-Json: TypeAlias = dict[str, object]
 
 EXAMPLE_ID: Final = "01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21"
 EXAMPLE_REQUEST_ID: Final = "01939c2e-8f00-7b3a-9d52-3f1c6f0f8a11"

@@ -2,9 +2,10 @@
 
 from typing import Final
 
+from runtime.readable import Json
 from runtime.web.context import LONGEST
 from runtime.web.headers import REQUEST_ID_MAX
-from runtime.web.openapi.kit import EXAMPLE_ID, NO_CONTROL, Json
+from runtime.web.openapi.kit import EXAMPLE_ID, NO_CONTROL
 
 _ETAG: Final = r'(W/)?"[!#-~]*"'
 _ETAGS: Final = rf"^(\*|(,[ \t,]*)?{_ETAG}([ \t]*,[ \t,]*{_ETAG})*([ \t,]*,)?)$"

@@ -10,13 +10,13 @@ from typing import Final
 import msgspec
 
 from runtime.field_error import FieldError
+from runtime.readable import Json
 from runtime.web.accept import JSON, PROBLEM_JSON
 from runtime.web.authentication import invalid_key, missing_scope
 from runtime.web.openapi.headers import header_refs
 from runtime.web.openapi.kit import (
     EXAMPLE_REQUEST_ID,
     FailureExample,
-    Json,
     described,
     failure,
     object_schema,

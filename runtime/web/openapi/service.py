@@ -2,11 +2,11 @@
 
 from typing import Final
 
+from runtime.readable import Json
 from runtime.web.docs import ASSETS
 from runtime.web.openapi.kit import (
     Answer,
     Description,
-    Json,
     Operation,
     failure,
     object_schema,

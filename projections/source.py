@@ -19,6 +19,7 @@ from events.subscriber import CustomerSubscriber, Place
 from projections.checkpoint import Checkpoint
 from projections.customers import LogEvent
 from projections.opening import open_events
+from runtime.waiting import is_set_within
 
 BATCH_MAX: Final = 1000
 SILENT_SECONDS: Final = 0.1
@@ -39,7 +40,7 @@ class GenerationChanged(Exception):
     """The log goes on in another lineage than the checkpoint's."""
 
 
-class Feed:
+class Source:
     """The events behind a checkpoint, for one projector; `client` raises while NATS is away."""
 
     def __init__(self, client: Callable[[], Client], keyring: Keyring, log_id: int) -> None:
@@ -121,12 +122,8 @@ class Feed:
 
     async def _was_silent(self) -> bool:
         was_busy = _now() - self._last_at < _BUSY_UNTIL_SECONDS
-        try:
-            async with asyncio.timeout(_BUSY_POLL_SECONDS if was_busy else SILENT_SECONDS):
-                await self._wake.wait()
-        except TimeoutError:
-            return True
-        return False
+        seconds = _BUSY_POLL_SECONDS if was_busy else SILENT_SECONDS
+        return not await is_set_within(self._wake, seconds)
 
     async def _look(self, reader: LogReader, checkpoint: Checkpoint) -> list[LogEvent]:
         head = await reader.head()

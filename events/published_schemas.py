@@ -7,9 +7,8 @@ from typing import Final
 import msgspec
 
 from events.cloudevents import schema_url
-from events.event_schema import Json
 from events.upcasters import NEWEST_VERSION
-from runtime.readable import readable_json
+from runtime.readable import Json, readable_json
 
 CONTENT_TYPE: Final = "application/schema+json"
 PUBLISHED: Final = tuple(
@@ -25,7 +24,7 @@ _FOLDER: Final = Path(__file__).parent / "schemas"
 def read_schema(event_type: str, version: int) -> Json:
     """The schema of an event's data, as it is kept: without an address of its own."""
     file = _FOLDER / f"{event_type}.v{version}.json"
-    return msgspec.json.decode(file.read_bytes(), type=dict[str, object])
+    return msgspec.json.decode(file.read_bytes(), type=Json)
 
 
 def served_schemas(public_url: str) -> dict[str, bytes]:

@@ -3,17 +3,17 @@
 from collections.abc import Sequence
 from typing import Final
 
+from runtime.readable import Json
+from runtime.web.event_docs import unknown_schema
 from runtime.web.openapi.kit import (
     Answer,
     Description,
-    Json,
     Operation,
     failure,
     object_schema,
     ref,
 )
 from runtime.web.openapi.parameters import parameter_refs
-from runtime.web.published import unknown_schema
 
 _IF_KNOWN: Final = parameter_refs("If-None-Match-Document")
 _KEPT: Final = ("Document-ETag", "Cache-Control-A-Day")
@@ -33,7 +33,7 @@ _SCHEMAS: Final = {
 }
 
 
-def describe_published(schemas: Sequence[tuple[str, int]], media_type: str) -> Description:
+def describe_event_docs(schemas: Sequence[tuple[str, int]], media_type: str) -> Description:
     """What there is to say of them, when these schemas (type and version) are published."""
     return Description(
         operations={

@@ -12,20 +12,21 @@ from litestar.handlers import HTTPRouteHandler
 from litestar.params import FromPath
 from msgspec import Struct
 
-from runtime.web.fixed import FixedDocument
+from runtime.web.fixed_document import FixedDocument
+from runtime.web.paths import path_steps
 from runtime.web.problems import AnyRequest, ApiError
 
 _METHODS: Final = [HttpMethod.GET, HttpMethod.HEAD]
 _PUBLIC: Final = {"public": True}
 
 
-class Published(Struct, frozen=True, kw_only=True):
+class EventDocuments(Struct, frozen=True, kw_only=True):
     """The documents; schemas by `<type>/<version>`."""
 
     asyncapi: FixedDocument
-    schemas: FixedDocument
-    """Which there are."""
-    schema: Mapping[str, FixedDocument]
+    schema_index: FixedDocument
+    """Which schemas there are."""
+    schemas: Mapping[str, FixedDocument]
 
 
 def unknown_schema() -> ApiError:
@@ -34,27 +35,33 @@ def unknown_schema() -> ApiError:
 
 
 @route("/asyncapi.json", http_method=_METHODS, opt=_PUBLIC)
-async def asyncapi(request: AnyRequest, published: NamedDependency[Published]) -> Response[bytes]:
+async def asyncapi(
+    request: AnyRequest, event_documents: NamedDependency[EventDocuments]
+) -> Response[bytes]:
     """What is published for subscribers, and where."""
-    return published.asyncapi.answer(request)
+    return event_documents.asyncapi.answer(request)
 
 
 @route("/schemas", http_method=_METHODS, opt=_PUBLIC)
-async def schemas(request: AnyRequest, published: NamedDependency[Published]) -> Response[bytes]:
+async def schemas(
+    request: AnyRequest, event_documents: NamedDependency[EventDocuments]
+) -> Response[bytes]:
     """Which JSON Schemas of events there are."""
-    return published.schemas.answer(request)
+    return event_documents.schema_index.answer(request)
 
 
 @route("/schemas/{event_type:str}/{version:str}", http_method=_METHODS, opt=_PUBLIC)
 async def schema(
     request: AnyRequest,
-    published: NamedDependency[Published],
+    event_documents: NamedDependency[EventDocuments],
     event_type: FromPath[str],
     version: FromPath[str],
 ) -> Response[bytes]:
     """The JSON Schema of an event's data: where `dataschema` of the event leads."""
-    found = published.schema.get(f"{event_type}/{version}")
-    if found is None:
+    found = event_documents.schemas.get(f"{event_type}/{version}")
+    # To the framework a slash that is percent-encoded is one like any other.
+    as_sent = path_steps(request.scope)[1:] == [event_type.encode(), version.encode()]
+    if found is None or not as_sent:
         raise unknown_schema()
     return found.answer(request)
 

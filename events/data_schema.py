@@ -2,15 +2,14 @@
 
 What is served are the files in `schemas/`, which stay when the events go on to the next version:
 
-    python -m events.event_schema CustomerCreated >events/schemas/CustomerCreated.v1.json
+    python -m events.data_schema CustomerCreated >events/schemas/CustomerCreated.v1.json
 """
 
 import sys
-from typing import Final, TypeAlias
+from typing import Final
 
 import msgspec
 from msgspec import Struct
-from msgspec.structs import replace
 
 from events.customer import (
     COMPANY_MAX,
@@ -32,13 +31,11 @@ from events.customer import (
     CustomerUpdated,
     PreviousData,
 )
-from events.document_schema import EXAMPLE_DATA
+from events.examples import EXAMPLES
 from events.upcasters import NEWEST_VERSION
-from runtime.readable import readable_json
+from runtime.readable import Json, readable_json
 
-Json: TypeAlias = dict[str, object]
-
-DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
+_DIALECT: Final = "https://json-schema.org/draft/2020-12/schema"
 ORIGIN_MAX: Final = 256
 """The length of an actor and of a reason."""
 REQUEST_ID_MAX: Final = 128
@@ -126,29 +123,9 @@ _EVENT: Final[dict[type[CustomerEvent], str]] = {
     CustomerErased: "A person was forgotten, for ever: forget this customer too. The `data` of the "
     "earlier events is null from then on.",
 }
-_RENAMED: Final = replace(EXAMPLE_DATA, last_name="Roe", tags=("vip", "gold"))
-EXAMPLES: Final[dict[type[CustomerEvent], CustomerEvent]] = {
-    CustomerCreated: CustomerCreated(
-        customer=EXAMPLE_DATA,
-        changed_fields=CustomerData.__struct_fields__,
-        request_id="01939c2e-8f00-7b3a-9d52-3f1c6f0f8a11",
-    ),
-    CustomerUpdated: CustomerUpdated(
-        customer=_RENAMED,
-        changed_fields=("last_name", "tags"),
-        previous=PreviousData(last_name=EXAMPLE_DATA.last_name, tags=EXAMPLE_DATA.tags),
-        actor="clerk-7",
-        reason="married",
-        request_id="ticket-99",
-    ),
-    CustomerDeleted: CustomerDeleted(customer=_RENAMED, actor="clerk-7", reason="moved away"),
-    CustomerRestored: CustomerRestored(customer=_RENAMED, actor="clerk-7", reason="came back"),
-    CustomerErased: CustomerErased(positions=(42, 57, 58, 61)),
-}
-"""What happened to one customer, in this order."""
 
 
-def event_schema(event_type: str) -> Json:
+def data_schema(event_type: str) -> Json:
     """The JSON Schema of the newest version of an event's data.
 
     Every object in it is open: members that a subscriber does not know are to be ignored.
@@ -157,7 +134,7 @@ def event_schema(event_type: str) -> Json:
     schema = _object(event_class, _members(event_class), _EVENT[event_class])
     title = f"{event_type}, version {NEWEST_VERSION[event_type]}"
     examples = [msgspec.json.decode(msgspec.json.encode(EXAMPLES[event_class]))]
-    return {"$schema": DIALECT, "title": title, **schema, "examples": examples}
+    return {"$schema": _DIALECT, "title": title, **schema, "examples": examples}
 
 
 def _members(event_class: type[CustomerEvent]) -> dict[str, Json]:
@@ -193,4 +170,4 @@ def _object(struct: type[Struct], members: dict[str, Json], description: str) ->
 
 
 if __name__ == "__main__":
-    sys.stdout.buffer.write(readable_json(event_schema(sys.argv[1])))
+    sys.stdout.buffer.write(readable_json(data_schema(sys.argv[1])))
