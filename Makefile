@@ -14,7 +14,7 @@ run: $(VENV)/.local ## start everything on this machine and print how to call it
 	@exec $(BIN)/customers dev $(ARGS)
 
 test: $(VENV)/.check ## run the tests on real Postgres and NATS
-	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile $(ARGS)
+	@$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(ARGS)
 
 install: $(VENV)/.check ## make .venv with everything in it
 

@@ -5,7 +5,7 @@ A look follows each ping after an append, and each half second: pings may be los
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Sequence
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from typing import Final
 
 import psycopg
@@ -13,6 +13,7 @@ import structlog
 
 from events.envelope import WorkspaceId
 from events.feed import FeedPlace
+from runtime.tasks import end
 from runtime.waiting import is_set_within
 
 _POLL_SECONDS: Final = 0.5
@@ -92,10 +93,7 @@ class Arrivals:
         try:
             yield
         finally:
-            for task in tasks:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
+            await end(*tasks)
 
     async def _end_when(self, stop: asyncio.Event) -> None:
         await stop.wait()

@@ -5,7 +5,7 @@ A consistency token demands more: the read shows the place that it names, or fai
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 import psycopg
@@ -16,6 +16,7 @@ from events.envelope import Position
 from events.token import Token
 from query_side.queries import NoReadModel
 from query_side.results import FoundT
+from runtime.tasks import end
 
 # While somebody waits, the checkpoint is looked at beside the projector's pings, which may be lost.
 _POLL_SECONDS: Final = 0.05
@@ -113,9 +114,7 @@ class Freshness:
         try:
             yield
         finally:
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+            await end(running)
 
     async def _poll(self) -> None:
         while True:

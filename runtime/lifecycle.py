@@ -69,9 +69,7 @@ async def registered(
     try:
         yield process_id
     finally:
-        beating.cancel()
-        with suppress(asyncio.CancelledError):
-            await beating
+        await end(beating)
         # Not being able to leave is no fault: after SILENT_SECONDS it is seen to be gone.
         with suppress(psycopg.OperationalError, TimeoutError):
             async with asyncio.timeout(1), connecting() as connection:

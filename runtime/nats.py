@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 
 from runtime.nats_access import NatsClient, access_of, new_client, servers_of, words_of
 from runtime.settings import Settings
+from runtime.tasks import end
 
 _RETRY_SECONDS: Final = 0.5
 log = structlog.get_logger()
@@ -82,9 +83,7 @@ class NatsLine:
             yield
         finally:
             self._stopping = True
-            running.cancel()
-            with suppress(asyncio.CancelledError):
-                await running
+            await end(running)
 
     async def _run(self) -> None:
         while True:

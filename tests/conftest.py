@@ -27,6 +27,16 @@ hypothesis.settings.register_profile(
 hypothesis.settings.load_profile("tests")
 
 
+# Begun first, so that no worker is left alone with one of them in the end.
+_LONG = ("test_schemathesis", "test_state_machine", "test_outages", "test_dev", "test_readme")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first, the others in whatever order they are."""
+    items.sort(key=lambda item: item.path.stem not in _LONG)
+
+
 def pytest_report_header() -> str:
     """The first line of a run says which servers it uses."""
     return f"servers: {chosen_kind()}"

@@ -20,7 +20,7 @@ from runtime.nats_access import read_credentials
 from runtime.settings import Settings, SettingsError
 from tests.support.certificates import ACCOUNT, Authority, Nkey, a_jwt_server
 from tests.support.nats_server import NatsServer, nats_with
-from tests.support.signals import until
+from tests.support.signals import turns, until
 
 STREAM = "CUSTOMERS_1_1"
 
@@ -276,3 +276,10 @@ async def test_a_ping_that_is_nonsense_is_passed_over(nats_url: str) -> None:
             await line.ping("nonsense.ping", payload)
         await until(lambda: heard == [7])
         assert line.connected
+
+
+async def test_a_line_is_left_at_once_whatever_it_waits_for(settings: Settings) -> None:
+    for far in range(60):
+        line = NatsLine(settings, "test leaving", hears={"customers-ping.1.test": lambda _: None})
+        async with asyncio.timeout(10), line.kept_up():
+            await turns(far)

@@ -24,3 +24,9 @@ async def until(
 async def at(moment: float) -> None:
     """Return at a time of the event loop's clock: what makes a load, never a way to wait."""
     await asyncio.sleep(moment - asyncio.get_running_loop().time())
+
+
+async def turns(number: int) -> None:
+    """Let whatever else runs go on for so many turns of the event loop."""
+    for _ in range(number):
+        await asyncio.sleep(0)
