@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Final
 
 from litestar.handlers import HTTPRouteHandler
@@ -25,6 +25,7 @@ from events.errors import LogUnavailable
 from events.keys import Keyring
 from events.receipts import ReceiptHasher, prune_receipts
 from events.token import Tokens
+from runtime.tasks import end
 from runtime.web.frame import Part
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
@@ -87,7 +88,5 @@ async def command_side(
         )
     finally:
         appender.close()
-        pruning.cancel()
-        for task in (running, pruning):
-            with suppress(asyncio.CancelledError):
-                await task
+        await running
+        await end(pruning)

@@ -12,8 +12,8 @@ from msgspec import Struct
 
 from events import cloudevents, jetstream
 from events.asyncapi_about import ALL_OF_ACME, about
-from events.chain import GENESIS
-from events.cloudevent_schema import TRACEPARENT_PATTERN, cloud_event_schema
+from events.chain import HASH_BYTES
+from events.cloudevent_schema import TRACEPARENT_SCHEMA, cloud_event_schema
 from events.examples import example_event
 from events.published_schemas import PUBLISHED, read_schema
 from events.upcasters import NEWEST_VERSION
@@ -23,7 +23,7 @@ _STREAMED: Final = ("FeedEvent", "LostHistory")
 _DELETED_OF_ACME: Final = jetstream.SUBJECT.format(
     log=1, generation=1, workspace="acme", partition="*", action="deleted"
 )
-_HASH: Final = f"^[0-9a-f]{{{2 * len(GENESIS)}}}$"
+_HASH: Final = f"^[0-9a-f]{{{2 * HASH_BYTES}}}$"
 
 
 class OverHttp(Struct, frozen=True, kw_only=True):
@@ -80,11 +80,6 @@ _HEADERS: Final[dict[str, Json]] = {
         "description": "SHA-256 over the chain of the event before and this digest: two logs that "
         "have the same here have the same history up to here.",
     },
-}
-_TRACE: Final[Json] = {
-    "type": "string",
-    "pattern": TRACEPARENT_PATTERN,
-    "description": "W3C Trace Context of the request that made the change; only when it had one.",
 }
 
 
@@ -260,7 +255,7 @@ def _message(event_type: str, public_url: str) -> Json:
         "contentType": cloudevents.CONTENT_TYPE,
         "headers": {
             "type": "object",
-            "properties": _HEADERS | {jetstream.TRACE_HEADER: _TRACE},
+            "properties": _HEADERS | {jetstream.TRACE_HEADER: TRACEPARENT_SCHEMA},
             "required": list(_HEADERS),
         },
         "correlationId": {

@@ -17,6 +17,9 @@ from uuid import UUID
 
 from events.envelope import StoredEvent
 
+HASH_BYTES: Final = 32
+"""How long a digest and a chain are."""
+
 GENESIS: Final = hashlib.sha256(b"").digest()
 """The chain before the first event."""
 

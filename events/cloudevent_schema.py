@@ -8,7 +8,11 @@ from events.cloudevents import SEQUENCE_DIGITS, CloudEvent
 from events.customer import EVENT_TYPES
 from runtime.readable import Json
 
-TRACEPARENT_PATTERN: Final = "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$"
+TRACEPARENT_SCHEMA: Final[Json] = {
+    "type": "string",
+    "pattern": "^[0-9a-f]{2}-[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}$",
+    "description": "W3C Trace Context of the request that made the change; only when it had one.",
+}
 _MEMBERS: Final[dict[str, Json]] = {
     "specversion": {"type": "string", "const": "1.0"},
     "id": {
@@ -63,12 +67,7 @@ _MEMBERS: Final[dict[str, Json]] = {
         "pattern": "^[a-z0-9-]{1,48}(_test)?$",
         "description": "The data space: `acme`, or `acme_test` for its sandbox.",
     },
-    "traceparent": {
-        "type": "string",
-        "pattern": TRACEPARENT_PATTERN,
-        "description": "W3C Trace Context of the request that made the change; only when it had "
-        "one.",
-    },
+    "traceparent": TRACEPARENT_SCHEMA,
     "data": {
         "type": ["object", "null"],
         "description": "The event, as `dataschema` says. Null when the customer was erased since: "

@@ -4,19 +4,16 @@ How that is known stands at CustomerSubscriber, the one that reads with this.
 """
 
 from contextlib import suppress
-from typing import Final
 
 from msgspec.structs import replace
 from nats.aio.msg import Msg
 
-from events.chain import next_chain
+from events.chain import HASH_BYTES, next_chain
 from events.delivery import Delivery
 from events.envelope import Position, RecordedEvent, WorkspaceId
 from events.errors import EventsError, EventsMissing, LostHistory, UnknownEvent
 from events.messages import NOWHERE, NotAnEvent, chain_of, read_message
 from events.place import Place
-
-_CHAIN_BYTES: Final = 32
 
 
 class Reading:
@@ -114,7 +111,7 @@ class Reading:
 
     def _check_history(self, place: Place, event: RecordedEvent) -> None:
         delivery = self._delivery
-        is_next = event.position == place.position + 1 and len(place.chain) == _CHAIN_BYTES
+        is_next = event.position == place.position + 1 and len(place.chain) == HASH_BYTES
         if is_next and next_chain(place.chain, event.digest) == event.chain:
             return
         if delivery.is_proven:

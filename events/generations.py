@@ -5,7 +5,7 @@ longer. Those cannot be taken back from the subscribers that read them. A new ge
 its stream holds the log from its beginning, and where a place is not of it, they notice.
 """
 
-from typing import Final, LiteralString, cast
+from typing import Final, LiteralString
 
 from msgspec import Struct
 from nats.js import JetStreamContext
@@ -15,7 +15,7 @@ from psycopg.rows import TupleRow
 
 from events.envelope import Position
 from events.errors import NoFork
-from events.jetstream import CHAIN_HEADER, lineage_subjects, stream_name
+from events.jetstream import CHAIN_HEADER, headers_of, lineage_subjects, stream_name
 from events.log import LogReader
 
 # The generation behind the current one; NULL when somebody else has begun it.
@@ -90,6 +90,6 @@ async def _is_shared(
     except NotFoundError:
         return False
     sequence = message.seq or 0
-    events = await reader.read_after(Position(sequence - 1), 1)
-    headers = cast(dict[str, str], message.headers or {})
-    return bool(events) and headers.get(CHAIN_HEADER) == events[0].stored.chain.hex()
+    event = await reader.read_at(Position(sequence))
+    chain = headers_of(message).get(CHAIN_HEADER)
+    return event is not None and chain == event.stored.chain.hex()

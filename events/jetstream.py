@@ -1,8 +1,8 @@
 """The JetStream stream of a log: its name, its subjects, its headers, its configuration."""
 
-from typing import Final
+from typing import Final, cast
 
-from nats.js.api import DiscardPolicy, RetentionPolicy, StorageType, StreamConfig
+from nats.js.api import DiscardPolicy, RawStreamMsg, RetentionPolicy, StorageType, StreamConfig
 
 from events.cloudevents import CONTENT_TYPE, traceparent_of
 from events.envelope import CustomerId, StoredEvent, WorkspaceId
@@ -28,6 +28,11 @@ ACTIONS: Final = {
     "CustomerErased": "erased",
 }
 """The last token of a subject, by event type."""
+
+
+def headers_of(message: RawStreamMsg) -> dict[str, str]:
+    """The headers of a stored message; the library's type leaves their values open."""
+    return cast(dict[str, str], message.headers or {})
 
 
 def stream_name(log_id: int, generation: int) -> str:

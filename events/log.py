@@ -264,6 +264,11 @@ class LogReader:
         await cursor.execute(_READ_AFTER, [self._log_id, position, limit])
         return await cursor.fetchall()
 
+    async def read_at(self, position: Position) -> KeyedEvent | None:
+        """The event at a position; None when the log has not come so far."""
+        events = await self.read_after(Position(position - 1), 1)
+        return events[0] if events else None
+
 
 def _parameters(log_id: int, groups: Sequence[Group]) -> list[object]:
     events = [event for group in groups for event in group.events]

@@ -7,12 +7,12 @@ import msgspec
 from nats.aio.msg import Msg
 
 from events import codec
+from events.chain import HASH_BYTES
 from events.cloudevents import CloudEvent
 from events.envelope import CustomerId, Position, RecordedEvent, StreamVersion, WorkspaceId
 from events.jetstream import CHAIN_HEADER, DIGEST_HEADER, POSITION_HEADER
 
 NOWHERE: Final = Position(0)
-_HASH_BYTES: Final = 32
 # What a message of a consumer asks to be acknowledged at, and where the sequence stands in it:
 # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>..., since NATS 2.2 behind two words more.
 _ACKNOWLEDGES: Final = "$JS.ACK."
@@ -94,7 +94,7 @@ def _hash_in(message: Msg, header: str) -> bytes:
         digest = bytes.fromhex((message.headers or {})[header])
     except (KeyError, ValueError) as error:
         raise NotAnEvent from error
-    if len(digest) != _HASH_BYTES:
+    if len(digest) != HASH_BYTES:
         raise NotAnEvent
     return digest
 

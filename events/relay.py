@@ -36,6 +36,7 @@ from events.relay_log import RelayLog
 from events.rendering import Prepared, Renderer
 from events.stream_check import StreamCheck, StreamEnd
 from runtime.logs import harmless_message
+from runtime.tasks import end as end_tasks
 from runtime.waiting import is_set_within
 from runtime.words import limit_warning, one_line
 
@@ -241,8 +242,7 @@ class Relay:
             return await preparing
         except BaseException:
             # The connection to the database is for one task at a time.
-            preparing.cancel()
-            await asyncio.gather(preparing, return_exceptions=True)
+            await end_tasks(preparing)
             raise
 
     async def _store(self, end: StreamEnd, batch: Prepared) -> None:

@@ -9,7 +9,7 @@ stream made again.
 
 import random
 from collections.abc import Callable
-from typing import Final, cast
+from typing import Final
 
 import msgspec
 import structlog
@@ -24,6 +24,7 @@ from events.batches import Message
 from events.chain import GENESIS
 from events.envelope import Position
 from events.errors import EventsError, StreamContradiction
+from events.jetstream import headers_of
 from events.relay_log import RelayLog
 from events.rendering import Renderer
 
@@ -155,8 +156,9 @@ class StreamCheck:
                 f"JetStream stream {name} ends at {sequence}, but somebody deleted or purged the "
                 f"last messages, so it cannot be compared with the log. {_DELETE}"
             )
-        (event,) = await reader.read_after(Position(sequence - 1), 1)
-        headers = _headers(last)
+        event = await reader.read_at(Position(sequence))
+        assert event is not None, "the log ends no earlier than the stream"  # noqa: S101 - a type guard
+        headers = headers_of(last)
         # The chain stands for every event before this one too.
         if (
             headers.get(jetstream.DIGEST_HEADER) != event.stored.digest.hex()
@@ -191,21 +193,18 @@ class StreamCheck:
         except NotFoundError:
             # Whether that may be is found out where absences are.
             return True
-        (keyed,) = await reader.read_after(Position(position - 1), 1)
+        keyed = await reader.read_at(position)
+        assert keyed is not None, "the log ends no earlier than the stream"  # noqa: S101 - a type guard
         try:
             message = self._renderer.message(keyed, end.generation)
         except EventsError:
             # It was published, so it is the log that has a fault now, and a check of its own.
             return True
-        return _is_same_message(found.subject or "", _headers(found), found.data or b"", message)
+        return _is_same_message(found.subject or "", headers_of(found), found.data or b"", message)
 
     @property
     def _stream(self) -> JetStreamContext:
         return self._client().jetstream(timeout=_REQUEST_SECONDS)
-
-
-def _headers(message: RawStreamMsg) -> dict[str, str]:
-    return cast(dict[str, str], message.headers or {})
 
 
 def _is_same_message(subject: str, headers: dict[str, str], body: bytes, message: Message) -> bool:

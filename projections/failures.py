@@ -64,8 +64,9 @@ async def retry_failure(
         row = await cursor.fetchone()
         if row is None:
             return None
-        keyed = await LogReader(connection, log_id).read_after(Position(row[0] - 1), 1)
-        parked = await projector.apply_again(open_events(keyring, keyed)[0])
+        newest = await LogReader(connection, log_id).read_at(Position(row[0]))
+        assert newest is not None, "the log has just named it"  # noqa: S101 - a type guard
+        parked = await projector.apply_again(open_events(keyring, [newest])[0])
         if parked is not None:
             raise Rollback(transaction)
         return None

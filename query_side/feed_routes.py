@@ -21,8 +21,8 @@ from query_side.feed_stream import (
     FeedMeans,
     opening_of,
 )
+from query_side.requests import workspace_of
 from runtime.tasks import end
-from runtime.web.authentication import principal_of
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.ignored import warnings_meta
 from runtime.web.problems import AnyRequest
@@ -43,7 +43,7 @@ async def list_events(
     feed_means: NamedDependency[FeedMeans],
 ) -> Response[bytes]:
     """List events in the order in which they happened."""
-    workspace_id = _workspace(request)
+    workspace_id = workspace_of(request)
     cursors, tokens = feed_means.feed.cursors, feed_means.tokens
     asked = read_events(request.scope, workspace_id, cursors, tokens)
     await feed_means.reads.check(asked.demand)
@@ -72,7 +72,7 @@ async def stream_events(
     feed_means: NamedDependency[FeedMeans],
 ) -> Stream:
     """Stream events as they happen, from any place on."""
-    workspace_id, feed = _workspace(request), feed_means.feed
+    workspace_id, feed = workspace_of(request), feed_means.feed
     asked = read_stream(request.scope, workspace_id, feed.cursors, feed_means.tokens)
     await feed_means.reads.check(asked.demand)
     place = await feed.find(workspace_id, asked.start)
@@ -118,7 +118,3 @@ async def _unless_gone(receive: Receive, reading: Coroutine[object, object, Fed]
 async def _hang_up(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _workspace(request: AnyRequest) -> WorkspaceId:
-    return WorkspaceId(principal_of(request.scope).workspace_id)

@@ -15,10 +15,11 @@ from query_side.freshness import Demand
 from query_side.list_query import ListQuery
 from runtime.conditions import Conditions
 from runtime.field_error import FieldError
+from runtime.web.authentication import principal_of
 from runtime.web.conditions import IF_NONE_MATCH, read_conditions
 from runtime.web.headers import header
 from runtime.web.preferences import heed_handling
-from runtime.web.problems import ApiError, invalid_request
+from runtime.web.problems import AnyRequest, ApiError, invalid_request
 from runtime.web.query_string import ParameterReader, Parameters, read_parameters
 
 PER_PAGE_DEFAULT: Final = 20
@@ -28,6 +29,11 @@ PAGE_MAX: Final = (2**63 - 1) // PER_PAGE_MAX
 CONSISTENCY_HEADER: Final = "X-Consistency-Token"
 
 Id = TypeVar("Id")
+
+
+def workspace_of(request: AnyRequest) -> WorkspaceId:
+    """The data space that the request's key may see."""
+    return WorkspaceId(principal_of(request.scope).workspace_id)
 
 
 class ReadRequest(Struct, frozen=True, kw_only=True):

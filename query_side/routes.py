@@ -9,13 +9,12 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from events.customer import EXTERNAL_ID_MAX
-from events.envelope import CustomerId, WorkspaceId
+from events.envelope import CustomerId
 from query_side.cursors import Cursor, Cursors
 from query_side.pages import check_page, list_meta, page_links, page_meta
 from query_side.reads import CustomerReads
-from query_side.requests import OneRequest, RequestReader
+from query_side.requests import OneRequest, RequestReader, workspace_of
 from query_side.results import FoundCustomer
-from runtime.web.authentication import principal_of
 from runtime.web.conditions import etag
 from runtime.web.customer_problems import SoughtBy, customer_erased, customer_not_found
 from runtime.web.envelope import BASE_PATH, success
@@ -46,7 +45,7 @@ async def list_customers(
     means: NamedDependency[ReadMeans],
 ) -> Response[bytes]:
     """List customers, newest first, in another order, or the best matches of a search first."""
-    workspace_id = _workspace(request)
+    workspace_id = workspace_of(request)
     asked = means.requests.read_list(request.scope, workspace_id)
     found, is_stale = await means.reads.list_customers(workspace_id, asked.query, asked.demand)
     check_page(asked, found)
@@ -77,7 +76,7 @@ async def list_tags(
     means: NamedDependency[ReadMeans],
 ) -> Response[bytes]:
     """List the tags of customers, the most used first."""
-    workspace_id = _workspace(request)
+    workspace_id = workspace_of(request)
     asked = means.requests.read_tags(request.scope, workspace_id)
     found, is_stale = await means.reads.list_tags(
         workspace_id, asked.offset, asked.per_page, asked.demand
@@ -98,7 +97,7 @@ async def get_customer(
     means: NamedDependency[ReadMeans],
 ) -> Response[bytes]:
     """Fetch a customer by UUID."""
-    workspace_id = _workspace(request)
+    workspace_id = workspace_of(request)
     asked = means.requests.read_one(request.scope, workspace_id)
     wanted = asked.read_path(lambda: CustomerId(read_customer_id(customer_id)))
     found, is_stale = await means.reads.get(workspace_id, wanted, asked.demand)
@@ -111,7 +110,7 @@ async def get_external_customer(
     means: NamedDependency[ReadMeans],
 ) -> Response[bytes]:
     """Fetch a customer by your own id."""
-    workspace_id = _workspace(request)
+    workspace_id = workspace_of(request)
     asked = means.requests.read_one(request.scope, workspace_id)
     wanted = asked.read_path(lambda: read_external_id(request.scope, EXTERNAL_ID_MAX))
     found, is_stale = await means.reads.get_by_external_id(workspace_id, wanted, asked.demand)
@@ -152,10 +151,6 @@ def _answer_one(
         meta=meta,
         headers=headers,
     )
-
-
-def _workspace(request: AnyRequest) -> WorkspaceId:
-    return WorkspaceId(principal_of(request.scope).workspace_id)
 
 
 def _read_meta(is_stale: bool, warnings: Sequence[str]) -> dict[str, object]:

@@ -19,13 +19,13 @@ from events.jetstream import ACTIONS
 from events.walk import Wanted
 from runtime.discovery import find_settings
 from runtime.failure import Failure
+from runtime.key_rules import check_data_space
 from runtime.lifecycle import run_until_told
 from runtime.logs import configure_logging
 from runtime.settings import Settings
 from runtime.standard_output import while_somebody_reads
 
 _POSITION: Final = re.compile("[1-9][0-9]{0,17}")
-_WORKSPACE: Final = re.compile("[a-z0-9-]{1,48}(_test)?")
 
 
 def find_operator_settings() -> Settings:
@@ -38,11 +38,8 @@ def find_operator_settings() -> Settings:
 
 def read_wanted(workspace: str | None, customer: str | None, types: tuple[str, ...]) -> Wanted:
     """The filters of a command line; refuses what can fit nothing."""
-    if workspace is not None and _WORKSPACE.fullmatch(workspace) is None:
-        raise Failure(
-            f"{workspace!r} cannot name a workspace: 1 to 48 characters of a-z, 0-9 and '-'.",
-            "--workspace acme, or acme_test for its sandbox",
-        )
+    if workspace is not None:
+        check_data_space(workspace)
     try:
         customer_id = None if customer is None else CustomerId(UUID(customer))
     except ValueError:

@@ -7,19 +7,30 @@ from runtime.failure import Failure
 
 KNOWN_SCOPES = ("customers:read", "customers:write", "customers:erase")
 _WORKSPACE = re.compile(r"[a-z0-9-]{1,48}")
+SANDBOX_SUFFIX = "_test"
 
 
 def check_workspace(workspace: str) -> None:
     """Refuse what cannot be the id of a workspace."""
-    if workspace.endswith("_test"):
+    if workspace.endswith(SANDBOX_SUFFIX):
         raise Failure(
             f"{workspace!r} is the sandbox of a workspace, not a workspace.",
-            try_next=f"--workspace {workspace.removesuffix('_test')} --test",
+            try_next=f"--workspace {workspace.removesuffix(SANDBOX_SUFFIX)} --test",
         )
+    _check_shape(workspace, workspace, "--workspace acme")
+
+
+def check_data_space(data_space: str) -> None:
+    """Refuse what can be neither a workspace nor the sandbox of one."""
+    workspace = data_space.removesuffix(SANDBOX_SUFFIX)
+    _check_shape(workspace, data_space, "--workspace acme, or acme_test for its sandbox")
+
+
+def _check_shape(workspace: str, given: str, example: str) -> None:
     if _WORKSPACE.fullmatch(workspace) is None:
         raise Failure(
-            f"{workspace!r} cannot name a workspace: 1 to 48 characters of a-z, 0-9 and '-'.",
-            try_next="--workspace acme",
+            f"{given!r} cannot name a workspace: 1 to 48 characters of a-z, 0-9 and '-'.",
+            try_next=example,
         )
 
 

@@ -83,8 +83,8 @@ class OpenedLog:
         async with await connect(self._settings, Role.RELAY, _NAME) as connection:
             reader = LogReader(connection, self._settings.log_id)
             head = await reader.head()
-            events = await reader.read_after(Position(position - 1), 1)
-        return (self.open(events[0]) if events else None), head
+            event = await reader.read_at(position)
+        return (None if event is None else self.open(event)), head
 
     def open(self, keyed: KeyedEvent) -> Opened:
         """The event with its payload, or why there is none."""

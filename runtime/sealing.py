@@ -17,13 +17,16 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from runtime.settings import MasterKeys
 
 _NONCE_BYTES: Final = 12
+_PURPOSE: Final = b"customers/1 sealed texts"
 
 
 class Sealer:
     """Seals for one purpose and one workspace; opens what older master keys sealed as well."""
 
     def __init__(self, master_keys: MasterKeys) -> None:
-        ciphers = {name: AESGCM(_derive(key)) for name, key in master_keys.by_id.items()}
+        ciphers = {
+            name: AESGCM(derived_key(key, _PURPOSE)) for name, key in master_keys.by_id.items()
+        }
         self._current = ciphers[master_keys.current]
         self._ciphers = list(ciphers.values())
 
@@ -48,8 +51,9 @@ class Sealer:
         return None
 
 
-def _derive(master_key: bytes) -> bytes:
-    return HKDF(hashes.SHA256(), 32, salt=None, info=b"customers/1 sealed texts").derive(master_key)
+def derived_key(master_key: bytes, purpose: bytes) -> bytes:
+    """32 bytes for one purpose, that tell nothing of the master key."""
+    return HKDF(hashes.SHA256(), 32, salt=None, info=purpose).derive(master_key)
 
 
 def _binding(purpose: str, workspace_id: str) -> bytes:

@@ -12,12 +12,11 @@ from http import HTTPStatus
 from typing import Final
 
 import httpx
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from msgspec import Struct
 from standardwebhooks import Webhook
 
 from runtime.failure import Failure
+from runtime.sealing import derived_key
 from runtime.settings import MasterKeys
 from runtime.words import one_line
 
@@ -172,8 +171,7 @@ def check_secret(text: str) -> str:
 def stable_secret(master_keys: MasterKeys, log_id: int) -> str:
     """The secret of a log, the same at each start, also after a new master key came in front."""
     oldest = list(master_keys.by_id.values())[-1]
-    info = f"customers/1 webhooks\n{log_id}".encode()
-    key = HKDF(hashes.SHA256(), 32, salt=None, info=info).derive(oldest)
+    key = derived_key(oldest, f"customers/1 webhooks\n{log_id}".encode())
     return _SECRET_PREFIX + base64.b64encode(key).decode()
 
 
