@@ -8,6 +8,7 @@ from litestar import Response
 from msgspec import Struct
 
 from command_side.bulk import BulkHandler
+from command_side.erasure import ErasureHandler
 from command_side.external import ExternalHandler
 from command_side.handler import Action, CommandHandler, Terms, Written
 from command_side.idempotency import Idempotency
@@ -35,6 +36,7 @@ class Handlers(Struct, frozen=True, kw_only=True):
     commands: CommandHandler
     external: ExternalHandler
     bulk: BulkHandler
+    erasure: ErasureHandler
     once: Idempotency
 
 

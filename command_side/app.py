@@ -8,10 +8,11 @@ from typing import Final
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
-from command_side import bulk_routes, external_routes, routes
+from command_side import bulk_routes, erasure_routes, external_routes, routes
 from command_side.answers import Handlers
 from command_side.appender import Appender
 from command_side.bulk import BulkHandler
+from command_side.erasure import ErasureHandler
 from command_side.errors import Rejection
 from command_side.external import ExternalHandler
 from command_side.handler import CommandHandler, Means
@@ -21,6 +22,8 @@ from command_side.openapi import DESCRIPTION
 from command_side.refusals import answer_log_unavailable, refuse
 from events.append import AppendLog
 from events.envelope import Position
+from events.erasure import Erasures
+from events.erasure_receipt import Retention
 from events.errors import LogUnavailable
 from events.keys import Keyring
 from events.receipts import ReceiptHasher, prune_receipts
@@ -32,6 +35,7 @@ ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *routes.ROUTES,
     *external_routes.ROUTES,
     *bulk_routes.ROUTES,
+    *erasure_routes.ROUTES,
 )
 
 
@@ -54,9 +58,11 @@ class CommandSide(Struct, frozen=True, kw_only=True):
 @asynccontextmanager
 async def command_side(
     event_log: AppendLog,
+    erasures: Erasures,
     keyring: Keyring,
     tokens: Tokens,
     *,
+    retention: Retention,
     on_appended: Callable[[Position], Awaitable[None]],
     wait_seconds: float,
     receipt_days: int,
@@ -83,6 +89,7 @@ async def command_side(
                 commands=commands,
                 external=ExternalHandler(means, commands),
                 bulk=BulkHandler(means),
+                erasure=ErasureHandler(means, erasures, retention, on_appended=on_appended),
                 once=Idempotency(event_log, ReceiptHasher(event_log, keyring)),
             ),
         )

@@ -8,6 +8,8 @@ import msgspec
 from command_side.bulk import ROWS_MAX, version_error
 from command_side.fields import SPELLINGS
 from command_side.idempotency_key import KEY_MAX
+from command_side.openapi_erasure import OPERATIONS as ERASURE
+from command_side.openapi_erasure import SCHEMAS as ERASURE_SCHEMAS
 from command_side.openapi_failures import FAILURES
 from command_side.openapi_schemas import SCHEMAS
 from events.customer import EXTERNAL_ID_MAX
@@ -65,11 +67,13 @@ _LINKS: Final[dict[str, Json]] = {
     "update": link("update_customer", "Change it.", ID_OF_ANSWER),
     "patch": link("patch_customer", "Change it.", ID_OF_ANSWER),
     "delete": link("delete_customer", "Delete it.", ID_OF_ANSWER),
+    "erase": link("erase_customer", "Forget it for ever.", ID_OF_ANSWER),
 }
 _LINKS_OF_DELETED: Final[dict[str, Json]] = {
     "get": link("get_customer", "It is deleted: 404.", ID_OF_ANSWER),
     "delete": link("delete_customer", "It is deleted: 404.", ID_OF_ANSWER),
     "restore": link("restore_customer", "Bring it back.", ID_OF_ANSWER),
+    "erase": link("erase_customer", "Forget it for ever.", ID_OF_ANSWER),
 }
 
 
@@ -259,11 +263,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 DESCRIPTION: Final = Description(
-    operations=OPERATIONS,
+    operations={**OPERATIONS, **ERASURE},
     failures={**_SHARED.failures, **FAILURES},
     schemas={
         **_SHARED.schemas,
         **SCHEMAS,
+        **ERASURE_SCHEMAS,
     },
     parameters={
         **_SHARED.parameters,

@@ -17,7 +17,7 @@ _NEWEST = """
 SELECT beat_at > clock_timestamp() - interval '10 seconds', state->>'condition', state->>'words'
 FROM control.processes WHERE kind = %s AND host = %s ORDER BY beat_at DESC LIMIT 1
 """
-_IN_TROUBLE = ("stopped", "no connection", "damaged")
+_IN_TROUBLE = ("stopped", "no connection", "damaged", "erasures wait", "not signing")
 
 
 def find_fault(kind: str) -> str | None:

@@ -9,3 +9,6 @@
 CREATE ROLE customers LOGIN CREATEROLE PASSWORD :'password';
 ALTER DATABASE customers OWNER TO customers;
 REVOKE ALL ON DATABASE customers FROM PUBLIC;
+-- For `customers scrub`: to see the files of the write-ahead log, and to have them written over.
+GRANT pg_monitor, pg_checkpoint TO customers;
+GRANT EXECUTE ON FUNCTION pg_switch_wal() TO customers;

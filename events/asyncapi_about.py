@@ -69,8 +69,8 @@ position of the event in the log; `{jetstream.POSITION_HEADER}` says it again. O
 events are in between, so only `sequence` shows a gap.
 - **Erasure.** After `CustomerErased` nobody can read the customer's earlier events. Over HTTP, \
 and in a stream that was made again, they are tombstones: all the members, but `"data": null`. \
-From JetStream they may be deleted: a hole in `sequence`, at positions that a `CustomerErased` \
-lists.
+From JetStream they may be deleted: a hole in `sequence`, which \
+`GET {pages}` fills.
 - **Generations.** When the log had to go on from an earlier point (a backup was restored), a new \
 generation begins, with a stream and subjects of its own, and nothing more comes on the old ones. \
 A cursor of the history that was lost is answered 410, never skipped. `{jetstream.CHAIN_HEADER}` \

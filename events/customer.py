@@ -95,7 +95,8 @@ class CustomerRestored(Struct, frozen=True, kw_only=True):
 class CustomerErased(Struct, frozen=True, kw_only=True):
     """The person was forgotten: the events at these positions can no longer be read."""
 
-    positions: tuple[int, ...]
+    positions: tuple[int, ...] = ()
+    """Empty as it is published: they would tell a workspace how much the others write."""
 
 
 CustomerEvent: TypeAlias = (

@@ -11,6 +11,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from events import codec
+from events.cloudevents import published
 from events.customer import (
     COMPANY_MAX,
     CUSTOM_FIELDS_MAX,
@@ -133,19 +135,14 @@ def data_schema(event_type: str) -> Json:
     event_class = EVENT_TYPES[event_type]
     schema = _object(event_class, _members(event_class), _EVENT[event_class])
     title = f"{event_type}, version {NEWEST_VERSION[event_type]}"
-    examples = [msgspec.json.decode(msgspec.json.encode(EXAMPLES[event_class]))]
+    examples = [msgspec.json.decode(published(event_type, codec.encode(EXAMPLES[event_class])))]
     return {"$schema": _DIALECT, "title": title, **schema, "examples": examples}
 
 
 def _members(event_class: type[CustomerEvent]) -> dict[str, Json]:
     if event_class is CustomerErased:
-        return {
-            "positions": {
-                "type": "array",
-                "items": {"type": "integer", "minimum": 1},
-                "description": "Where in the log the customer's earlier events are.",
-            }
-        }
+        # It is published without what it holds.
+        return {}
     customer, changed, previous = _BEFORE[event_class]
     before: Json = {"type": "object", "description": previous}
     if event_class is CustomerUpdated:
@@ -160,7 +157,7 @@ def _members(event_class: type[CustomerEvent]) -> dict[str, Json]:
 
 def _object(struct: type[Struct], members: dict[str, Json], description: str) -> Json:
     """An object with the members of a struct, which raises KeyError for one that is not told."""
-    fields = struct.__struct_fields__
+    fields = () if struct is CustomerErased else struct.__struct_fields__
     schema: Json = {
         "type": "object",
         "description": description,

@@ -9,6 +9,7 @@ from contextlib import suppress
 from typing import Final
 
 import psycopg
+from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
@@ -25,6 +26,16 @@ _RETRY_SECONDS: Final = 0.5
 PAGE: Final = 200
 
 Connect = Callable[[], Awaitable[AsyncConnection[TupleRow]]]
+
+
+class Begun(Struct, frozen=True, kw_only=True):
+    """Where the reading begins, and where it ends."""
+
+    first: Position
+    last: Position | None
+    """None when it never ends."""
+    events: int | None
+    """How many there are to read, of any type."""
 
 
 class Follower:
@@ -57,23 +68,28 @@ class Follower:
         self,
         *,
         first: Position | None = None,
+        last: Position | None = None,
         newest: int = 0,
         follow: bool,
-        begun: Callable[[Position], None] | None = None,
+        begun: Callable[[Begun], None] | None = None,
     ) -> AsyncGenerator[list[KeyedEvent]]:
         """Events from the first position on, or the newest so many; then new ones, for ever.
 
-        Without `follow` it ends where the log ends now. `begun` is told where it begins: at the
-        position asked for, at the first of the newest, or behind the end. Raises
-        PositionBeyondEnd, LostHistory, and psycopg.Error when the database cannot be used in the
-        first place.
+        Without `follow` it ends at the last position, or where the log ends now. `begun` is told
+        where it begins: at the position asked for, at the first of the newest, or behind the end.
+        Raises PositionBeyondEnd, LostHistory, and psycopg.Error when the database cannot be used
+        in the first place.
         """
         connection = await self._connect()
         try:
             head = await LogReader(connection, self._log_id).head()
             walk, start = await self._begin(connection, head, first, newest)
+            end, events = None, None
+            if not follow:
+                end = head.position if last is None else min(last, head.position)
+                events = await walk.end_at(connection, end)
             if begun is not None:
-                begun(start)
+                begun(Begun(first=start, last=end, events=events))
             has_read = False
             while True:
                 self._wake.clear()
@@ -87,8 +103,8 @@ class Follower:
                     connection = await self._connect_again(walk, error)
                     continue
                 if page:
-                    yield page if follow else _until(page, head.position)
-                if not follow and (page is None or _has_reached(page, head.position)):
+                    yield page
+                if page is None and not follow:
                     return
                 if page is None:
                     await is_set_within(self._wake, self._poll_seconds)
@@ -138,11 +154,3 @@ class Follower:
             await connection.close()
             raise
         return connection
-
-
-def _has_reached(page: list[KeyedEvent], end: Position) -> bool:
-    return bool(page) and page[-1].stored.position >= end
-
-
-def _until(page: list[KeyedEvent], end: Position) -> list[KeyedEvent]:
-    return [event for event in page if event.stored.position <= end]

@@ -11,6 +11,12 @@ from events.errors import UnknownEvent
 STREAM: Final = "CUSTOMERS_{log}_{generation}"
 SUBJECT: Final = "customers.{log}.{generation}.{workspace}.{partition}.{action}"
 
+LEDGER_STREAM: Final = "CUSTOMERS_ERASURES_{log}"
+LEDGER_SUBJECT: Final = "customers.{log}.erasures"
+
+HEADS_STREAM: Final = "CUSTOMERS_HEADS_{log}"
+HEADS_SUBJECT: Final = "customers-heads.{log}.{generation}"
+
 POSITION_HEADER: Final = "Customers-Position"
 DIGEST_HEADER: Final = "Customers-Digest"
 CHAIN_HEADER: Final = "Customers-Chain"
@@ -77,6 +83,16 @@ def workspace_subjects(log_id: int, generation: int, workspace_id: WorkspaceId) 
     return f"customers.{log_id}.{generation}.{workspace_id}.>"
 
 
+def ledger_stream(log_id: int) -> str:
+    """The name of the JetStream stream that names every erasure of a log, whatever its lineage."""
+    return LEDGER_STREAM.format(log=log_id)
+
+
+def ledger_subject(log_id: int) -> str:
+    """The subject of its messages."""
+    return LEDGER_SUBJECT.format(log=log_id)
+
+
 def appended_ping(log_id: int) -> str:
     """Core NATS subject rung after an append; the payload is the newest position."""
     return f"customers-ping.{log_id}.appended"
@@ -100,5 +116,46 @@ def stream_config(log_id: int, generation: int, replicas: int) -> StreamConfig:
         # that are gone.
         duplicate_window=0.1,
         allow_atomic=True,
+        allow_direct=True,
+    )
+
+
+def ledger_config(log_id: int, replicas: int) -> StreamConfig:
+    """A stream of which nothing can be taken out again, by nobody's right."""
+    return StreamConfig(
+        name=ledger_stream(log_id),
+        subjects=[ledger_subject(log_id)],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        num_replicas=replicas,
+        duplicate_window=0.1,
+        deny_delete=True,
+        deny_purge=True,
+        allow_direct=True,
+    )
+
+
+def heads_stream_name(log_id: int) -> str:
+    """The name of the JetStream stream that holds the signed heads of a log."""
+    return HEADS_STREAM.format(log=log_id)
+
+
+def heads_subject(log_id: int, generation: int) -> str:
+    """The subject of a signed head."""
+    return HEADS_SUBJECT.format(log=log_id, generation=generation)
+
+
+def heads_config(log_id: int, replicas: int) -> StreamConfig:
+    """A stream that keeps everything for ever, and out of which nothing can be deleted."""
+    return StreamConfig(
+        name=heads_stream_name(log_id),
+        subjects=[HEADS_SUBJECT.format(log=log_id, generation="*")],
+        retention=RetentionPolicy.LIMITS,
+        storage=StorageType.FILE,
+        discard=DiscardPolicy.NEW,
+        num_replicas=replicas,
+        deny_delete=True,
+        deny_purge=True,
         allow_direct=True,
     )

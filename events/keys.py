@@ -14,6 +14,7 @@ from uuid import UUID
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from msgspec import Struct
+from msgspec.structs import replace
 
 from events.envelope import CustomerId, StreamVersion, WorkspaceId
 from events.errors import CorruptEvent, KeyUnavailable
@@ -74,6 +75,27 @@ class Keyring:
         bound = _binding(wrapped.data_key_id, wrapped.stream_id)
         key = self._unwrap(wrapped.master_key_id, wrapped.wrapped, bound)
         return DataKey(data_key_id=wrapped.data_key_id, key=key)
+
+    @property
+    def current(self) -> str:
+        """The id of the master key that wraps what is new."""
+        return self._current
+
+    def rewrap(self, wrapped: WrappedKey) -> WrappedKey:
+        """The same data key, wrapped by the current master key; raises KeyUnavailable."""
+        key = self.unwrap(wrapped).key
+        bound = _binding(wrapped.data_key_id, wrapped.stream_id)
+        return replace(wrapped, master_key_id=self._current, wrapped=self._wrap(key, bound))
+
+    def rewrap_secret(self, log_id: int, secret: WrappedSecret) -> WrappedSecret:
+        """The same secret, wrapped by the current master key; raises KeyUnavailable."""
+        clear = self.unwrap_secret(log_id, secret)
+        wrapped = self._wrap(clear, _secret_binding(log_id, secret.name))
+        return replace(secret, master_key_id=self._current, wrapped=wrapped)
+
+    def has(self, master_key_id: str) -> bool:
+        """Whether a master key is at hand."""
+        return master_key_id in self._ciphers
 
     def make_secret(self, log_id: int, name: str) -> WrappedSecret:
         """A new random secret of a log, wrapped by the current master key."""

@@ -56,7 +56,14 @@ _LOCK: Final = 730_542
 log = structlog.get_logger()
 
 RelayCondition = Literal[
-    "starting", "publishing", "damaged", "standing by", "stopped", "no connection"
+    "starting",
+    "publishing",
+    "damaged",
+    "standing by",
+    "stopped",
+    "no connection",
+    "erasures wait",
+    "not signing",
 ]
 
 

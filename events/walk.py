@@ -74,6 +74,8 @@ class LogWalk:
         }
         self._done = _Place()
         """How far the events are done with, wanted ones and others."""
+        self._last: int | None = None
+        """Where it ends, whatever is appended; None: where the log ends."""
 
     async def last_number(self, connection: AsyncConnection[TupleRow]) -> int:
         """How many events there are of the workspace, the customer or the log, of any type."""
@@ -93,14 +95,13 @@ class LogWalk:
 
     async def go_before(self, connection: AsyncConnection[TupleRow], position: Position) -> None:
         """Go on with the first wanted event that stands at this position or behind it."""
-        low, high = _Place(), await self.last_number(connection)
-        while low.number < high:
-            middle = await self._place(connection, (low.number + high + 1) // 2)
-            if middle.position < position:
-                low = middle
-            else:
-                high = middle.number - 1
-        self._done = low
+        self._done = await self._before(connection, position)
+
+    async def end_at(self, connection: AsyncConnection[TupleRow], position: Position) -> int:
+        """Have no event behind this position; how many there are before, of any type."""
+        last = await self._before(connection, Position(position + 1))
+        self._last = last.number
+        return max(0, last.number - self._done.number)
 
     async def go_back(self, connection: AsyncConnection[TupleRow], events: int) -> Position | None:
         """Go on with the newest wanted events, so many of them; the position of the first one."""
@@ -126,13 +127,13 @@ class LogWalk:
     async def read(
         self, connection: AsyncConnection[TupleRow], limit: int
     ) -> list[KeyedEvent] | None:
-        """The next wanted events, none when a stretch has none; None at the end of the log.
+        """The next wanted events, none when a stretch has none; None at the end.
 
         Raises LostHistory when the log was restored to before the events that were looked at.
         """
         await self.check_lineage(connection)
         # Asked first: what is appended from now on is not behind us but before us.
-        end = await self.last_number(connection)
+        end = await self.last_number(connection) if self._last is None else self._last
         low = self._done.number
         if low >= end:
             return None
@@ -146,6 +147,17 @@ class LogWalk:
             high = int(getattr(events[-1].stored, self._scope.number))
         self._done = await self._place(connection, high)
         return events
+
+    async def _before(self, connection: AsyncConnection[TupleRow], position: Position) -> _Place:
+        """The last place before a position."""
+        low, high = _Place(), await self.last_number(connection)
+        while low.number < high:
+            middle = await self._place(connection, (low.number + high + 1) // 2)
+            if middle.position < position:
+                low = middle
+            else:
+                high = middle.number - 1
+        return low
 
     async def _place(self, connection: AsyncConnection[TupleRow], up_to: int) -> _Place:
         number, where = self._scope.number, self._scope.where

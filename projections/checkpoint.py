@@ -31,7 +31,7 @@ class ForeignReadModel(Exception):
     def __init__(self, edition: int, position: Position) -> None:
         super().__init__(
             f"Edition {edition} of the read model stands at position {position} of another history "
-            "than the log's: one of the two was restored alone. Build the read model anew."
+            "than the log's: one of the two was restored alone. Build it anew: `customers rebuild`."
         )
 
 

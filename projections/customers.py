@@ -16,7 +16,7 @@ from events.envelope import CustomerId, Position, RecordedEvent, StreamVersion, 
 from runtime.text import fold_case, search_text, sort_key, tag_key
 
 # By name, so that a payload nobody can read is no reason to keep the row.
-_GONE: Final = frozenset(("CustomerDeleted", "CustomerErased"))
+GONE: Final = frozenset(("CustomerDeleted", "CustomerErased"))
 
 
 class UnreadableEvent(Struct, frozen=True, kw_only=True):
@@ -105,7 +105,7 @@ def fold_batch(events: Iterable[LogEvent]) -> Folded:
             folded.parked.append(park(first, unreadable.reason, unreadable.stack))
         elif story.newest is not None:
             try:
-                folded.rows.append(_row(story.newest, story.created_at))
+                folded.rows.append(make_row(story.newest, story.created_at))
             except Exception as error:  # noqa: BLE001 - whatever it is, only this customer waits
                 folded.parked.append(park(first, *explain(error)))
     return folded
@@ -137,7 +137,7 @@ def _stories(events: Iterable[LogEvent]) -> Iterable[_Story]:
         story = stories.get(event.stream_id)
         if story is None:
             story = stories[event.stream_id] = _Story(first=event)
-        if event.type in _GONE:
+        if event.type in GONE:
             story.gone, story.newest, story.unreadable = True, None, None
         elif isinstance(event, UnreadableEvent):
             story.unreadable = story.unreadable or event
@@ -148,7 +148,8 @@ def _stories(events: Iterable[LogEvent]) -> Iterable[_Story]:
     return stories.values()
 
 
-def _row(recorded: RecordedEvent, created_at: datetime | None) -> CustomerRow:
+def make_row(recorded: RecordedEvent, created_at: datetime | None) -> CustomerRow:
+    """The row of a customer whose newest event this is; raises whatever its data may raise."""
     event = recorded.event
     if event is None or isinstance(event, CustomerErased):
         raise TypeError(f"{recorded.type} holds no customer")

@@ -90,6 +90,8 @@ BEGIN
                  ON o.customer_id = n.customer_id
          WHERE NOT EXISTS (SELECT FROM edition_0.parked p
                             WHERE p.customer_id = n.customer_id)
+           -- What was read before the customer was erased, and is still on its way.
+           AND NOT EXISTS (SELECT FROM log.erasures x WHERE x.stream_id = n.customer_id)
     ), dated AS (
         SELECT i.*, substring(p_documents FROM i.document_at FOR i.document_length) AS document,
                coalesce(i.created_at, i.old_created_at, (
@@ -160,9 +162,41 @@ BEGIN
         SELECT n.workspace_id, n.customer_id, p_log_id, n.position, n.reason, n.stack
           FROM json_to_recordset(p_parked) AS n (
                workspace_id text, customer_id uuid, position bigint, reason text, stack text)
+         WHERE NOT EXISTS (SELECT FROM log.erasures x WHERE x.stream_id = n.customer_id)
         ON CONFLICT DO NOTHING;
     END IF;
     RETURN 'applied';
+END $$;
+
+-- An erased customer is out of this edition, however far it has come: row, counts and what it may
+-- have been parked with. Behind the batch under way, which counts from the rows that it found.
+CREATE FUNCTION edition_0.forget(p_workspace_id text, p_customer_id uuid) RETURNS void
+LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    v_gone record;
+BEGIN
+    PERFORM FROM edition_0.checkpoints k
+      WHERE k.log_id = (SELECT x.log_id FROM log.erasures x
+                         WHERE x.stream_id = p_customer_id AND x.workspace_id = p_workspace_id)
+        FOR UPDATE;
+    DELETE FROM edition_0.parked p
+     WHERE p.customer_id = p_customer_id AND p.workspace_id = p_workspace_id;
+    DELETE FROM edition_0.customers c
+     WHERE c.customer_id = p_customer_id AND c.workspace_id = p_workspace_id
+    RETURNING c.tag_keys, c.tag_spellings INTO v_gone;
+    IF NOT FOUND THEN
+        RETURN;
+    END IF;
+    WITH moves AS (
+        SELECT '' AS tag_key, '' AS spelling
+        UNION ALL SELECT * FROM unnest(v_gone.tag_keys, v_gone.tag_spellings)
+    )
+    UPDATE edition_0.counts k SET customers = k.customers - 1 FROM moves m
+     WHERE k.workspace_id = p_workspace_id AND k.tag_key = m.tag_key AND k.spelling = m.spelling;
+    DELETE FROM edition_0.counts k
+     WHERE k.workspace_id = p_workspace_id AND k.customers = 0
+       AND k.tag_key = ANY (v_gone.tag_keys || ''::text);
 END $$;
 
 -- A parked customer is let go, so that the same transaction can apply its newest event.

@@ -8,8 +8,6 @@ from typing import Final
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow
 
-from runtime.migrate import MigrationError
-
 _FOLDER: Final = Path(__file__).parent
 _TABLES: Final = (_FOLDER / "edition.sql",)
 _FUNCTIONS: Final = (
@@ -20,11 +18,17 @@ _FUNCTIONS: Final = (
 _PLACEHOLDER: Final = "edition_0"
 
 _OTHER_TABLES: Final = """\
-Edition {edition} of the read model has the tables of another version. It comes back from the log:
-drop the schema edition_{edition}, delete its row in projections.editions, `customers migrate`."""
+projections/edition_{edition} has the tables of another version and keeps its functions: \
+`customers rebuild` builds one of this version and switches to it"""
 
-# Any constant of ours: two `customers migrate` at once take turns.
-_LOCK: Final = 7_305_410_119
+LOCK: Final = "SELECT pg_advisory_xact_lock(7305410119)"
+"""Who makes editions or their functions takes turns; held to the end of the transaction."""
+
+REGISTER: Final = """
+INSERT INTO projections.editions (edition, tables_checksum, functions_checksum)
+VALUES (%s, %s, %s)
+"""
+"""From now on the edition is projected and erased like the live one."""
 
 _DROP_FUNCTIONS: Final = """
 DO $$
@@ -34,60 +38,74 @@ BEGIN
     FOR f IN SELECT p.oid FROM pg_proc p WHERE p.pronamespace = 'edition_0'::regnamespace LOOP
         EXECUTE 'DROP FUNCTION ' || f;
     END LOOP;
-END $$
+END $$;
 """
 
 
 def prepare_editions(connection: Connection[TupleRow]) -> list[str]:
     """Make edition 1 when there is none, bring the functions of all up to date; what was done.
 
-    Tables are never changed; raises MigrationError for an edition with those of another version.
-    Belongs behind every run of the migrations.
+    An edition with the tables of another version keeps the functions that were made for them, and
+    serves on until a rebuilt one is live. Belongs behind every run of the migrations.
     """
     with connection.transaction():
-        connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        connection.execute(LOCK)
         rows = connection.execute(
             "SELECT edition, tables_checksum, functions_checksum FROM projections.editions"
+            " ORDER BY edition"
         ).fetchall()
-        for edition, tables, _ in rows:
-            if tables != _checksum(_TABLES):
-                raise MigrationError(_OTHER_TABLES.format(edition=edition))
-        known = {int(edition): str(checksum) for edition, _, checksum in rows}
-        if not known:
+        if not rows:
             create_edition(connection, 1)
             connection.execute("UPDATE projections.editions SET live = true WHERE edition = 1")
             return ["projections/edition_1"]
-        outdated = [edition for edition in sorted(known) if known[edition] != _checksum(_FUNCTIONS)]
-        for edition in outdated:
-            _replace_functions(connection, edition)
-        return [f"projections/edition_{edition} functions" for edition in outdated]
+        done: list[str] = []
+        for edition, tables, functions in rows:
+            if tables != tables_checksum():
+                done.append(_OTHER_TABLES.format(edition=edition))
+            elif functions != functions_checksum():
+                _replace_functions(connection, edition)
+                done.append(f"projections/edition_{edition} functions")
+        return done
 
 
 def create_edition(connection: Connection[TupleRow], edition: int) -> None:
     """Make an empty edition that is not live; needs the owner's rights."""
-    _run(connection, _read(_TABLES), edition)
-    _run(connection, _read(_FUNCTIONS), edition)
-    connection.execute(
-        """
-        INSERT INTO projections.editions (edition, tables_checksum, functions_checksum)
-        VALUES (%s, %s, %s)
-        """,
-        [edition, _checksum(_TABLES), _checksum(_FUNCTIONS)],
-    )
+    connection.execute(tables_of(edition))
+    connection.execute(functions_of(edition))
+    connection.execute(REGISTER, [edition, tables_checksum(), functions_checksum()])
+
+
+def tables_of(edition: int) -> sql.SQL:
+    """What makes the schema and the tables of an edition."""
+    return _text(_read(_TABLES), edition)
+
+
+def functions_of(edition: int) -> sql.SQL:
+    """What makes the functions of an edition, in place of those it may have."""
+    return _text(_DROP_FUNCTIONS + _read(_FUNCTIONS), edition)
+
+
+def tables_checksum() -> str:
+    """Tells the tables of this version from those of another."""
+    return _checksum(_TABLES)
+
+
+def functions_checksum() -> str:
+    """Tells the functions of this version from those of another."""
+    return _checksum(_FUNCTIONS)
 
 
 def _replace_functions(connection: Connection[TupleRow], edition: int) -> None:
-    _run(connection, _DROP_FUNCTIONS, edition)
-    _run(connection, _read(_FUNCTIONS), edition)
+    connection.execute(functions_of(edition))
     connection.execute(
         "UPDATE projections.editions SET functions_checksum = %s WHERE edition = %s",
-        [_checksum(_FUNCTIONS), edition],
+        [functions_checksum(), edition],
     )
 
 
-def _run(connection: Connection[TupleRow], template: str, edition: int) -> None:
+def _text(template: str, edition: int) -> sql.SQL:
     text = template.replace(_PLACEHOLDER, f"edition_{edition:d}")
-    connection.execute(sql.SQL(text))  # pyright: ignore[reportArgumentType] - files of ours and a number
+    return sql.SQL(text)  # pyright: ignore[reportArgumentType] - files of ours and a number
 
 
 def _read(files: Sequence[Path]) -> str:

@@ -21,7 +21,7 @@ from psycopg.rows import TupleRow
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import LogReader
-from projections.checkpoint import find_live_edition, open_checkpoint
+from projections.checkpoint import open_checkpoint
 from projections.customers import LogEvent
 from projections.projector import Projector
 from projections.source import SILENT_SECONDS, GenerationChanged, Source
@@ -46,7 +46,7 @@ class ProjectorState(Struct, frozen=True, kw_only=True):
 
 
 class ProjectorRunner:
-    """Projects one log into the live edition, or the given one; runs until its task is cancelled.
+    """Projects one log into one edition; runs until its task is cancelled.
 
     `connect` makes a connection in the projector's role, `client` raises nats.errors.Error while
     NATS is away, `ring` tells the readers of a new checkpoint and does not raise.
@@ -57,10 +57,10 @@ class ProjectorRunner:
         connect: Callable[[], Awaitable[AsyncConnection[TupleRow]]],
         client: Callable[[], Client],
         keyring: Keyring,
+        edition: int,
         *,
         log_id: int,
         ring: Callable[[Position], Awaitable[None]],
-        edition: int | None = None,
     ) -> None:
         self._connect = connect
         self._log_id = log_id
@@ -102,8 +102,8 @@ class ProjectorRunner:
         self._retry_seconds = min(RETRY_SECONDS_MAX, 2 * self._retry_seconds)
 
     async def _project(self, connection: AsyncConnection[TupleRow]) -> None:
-        edition = self._edition or await find_live_edition(connection)
-        projector = Projector(connection, await open_checkpoint(connection, edition, self._log_id))
+        checkpoint = await open_checkpoint(connection, self._edition, self._log_id)
+        projector = Projector(connection, checkpoint)
         reader = LogReader(connection, self._log_id)
         self._note("catching up", checkpoint=projector.checkpoint.position)
         while True:

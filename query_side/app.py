@@ -9,18 +9,23 @@ from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from events.feed import FeedLog
+from events.history import HistoryLog
 from events.rendering import Renderer
 from events.token import Tokens
-from query_side import feed_routes, routes
+from query_side import feed_routes, history_routes, personal_data_routes, routes
+from query_side.access_log import AccessLog
 from query_side.arrivals import Arrivals
 from query_side.cursors import Cursors
 from query_side.feed import Feed
 from query_side.feed_stream import FeedMeans
-from query_side.freshness import Freshness, NotShownYet
+from query_side.freshness import Freshness
+from query_side.history import History
 from query_side.openapi import DESCRIPTION
-from query_side.queries import NoReadModel, ReadModel
-from query_side.reads import CustomerReads, HistoryGone
-from query_side.refusals import refuse
+from query_side.past import Past
+from query_side.personal_data import PersonalData
+from query_side.queries import ReadModel
+from query_side.reads import CustomerReads
+from query_side.refusals import REFUSALS, refuse
 from query_side.requests import RequestReader
 from query_side.routes import ReadMeans
 from runtime.postgres import Pool
@@ -28,7 +33,12 @@ from runtime.sealing import Sealer
 from runtime.web.authentication import Authentication
 from runtime.web.frame import Part
 
-ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (*routes.ROUTES, *feed_routes.ROUTES)
+ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
+    *routes.ROUTES,
+    *history_routes.ROUTES,
+    *personal_data_routes.ROUTES,
+    *feed_routes.ROUTES,
+)
 
 
 class QuerySide(Struct, frozen=True, kw_only=True):
@@ -49,7 +59,7 @@ class QuerySide(Struct, frozen=True, kw_only=True):
         return Part(
             routes=ROUTES,
             dependencies={"means": self.means, "feed_means": self.feed_means},
-            refusals={NoReadModel: refuse, NotShownYet: refuse, HistoryGone: refuse},
+            refusals=dict.fromkeys(REFUSALS, refuse),
             description=DESCRIPTION,
         )
 
@@ -78,6 +88,7 @@ async def query_side(
     feed_log = FeedLog(pool, log_id)
     arrivals = Arrivals(feed_log.find_ends)
     reads = CustomerReads(model, freshness, wait_seconds)
+    history_log, accesses = HistoryLog(pool, log_id), AccessLog(pool)
     async with freshness.polling(), arrivals.looking(stop):
         yield QuerySide(
             model=model,
@@ -85,7 +96,12 @@ async def query_side(
             means=ReadMeans(
                 reads=reads,
                 requests=RequestReader(tokens, cursors),
+                tokens=tokens,
                 cursors=cursors,
+                history=History(history_log, renderer.keyring, pool, accesses),
+                past=Past(history_log, renderer.keyring, accesses),
+                personal_data=PersonalData(history_log, renderer.keyring, pool),
+                accesses=accesses,
             ),
             feed_means=FeedMeans(
                 feed=Feed(feed_log, renderer),

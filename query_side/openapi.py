@@ -13,7 +13,15 @@ from query_side.openapi_feed import (
     FEED_PARAMETERS,
     FEED_SCHEMAS,
 )
+from query_side.openapi_history import (
+    AS_OF_FAILURES,
+    HISTORY_FAILURES,
+    HISTORY_OPERATIONS,
+    HISTORY_PARAMETERS,
+    HISTORY_SCHEMAS,
+)
 from query_side.openapi_parameters import PARAMETERS
+from query_side.openapi_personal import PERSONAL_OPERATIONS, PERSONAL_SCHEMAS
 from query_side.reads import LostToken
 from query_side.refusals import api_error_of
 from query_side.requests import PAGE_MAX, PER_PAGE_DEFAULT, PER_PAGE_MAX
@@ -125,8 +133,9 @@ _TOKEN_FAILURES: Final = ("lost_history", "not_shown_yet")
 OPERATIONS: Final[dict[str, Operation]] = {
     "list_customers": Operation(
         tag="Lists",
-        description="Newest first; with `search` the best matches first.",
-        parameters=(*_asked(*PARAMETERS), *parameter_refs(*_TOKEN)),
+        description="Newest first; with `search` the best matches first. With `as_of` all as they "
+        "were, and who reads that is recorded.",
+        parameters=(*_asked(*PARAMETERS), *parameter_refs("as_of.list", *_TOKEN)),
         answers={
             200: Answer(
                 description="Customers retrieved successfully",
@@ -149,25 +158,31 @@ OPERATIONS: Final[dict[str, Operation]] = {
                 },
             )
         },
-        failures=("page_out_of_range", *_TOKEN_FAILURES),
+        failures=("page_out_of_range", "lost_list", *AS_OF_FAILURES, *_TOKEN_FAILURES),
     ),
     "get_customer": Operation(
         tag="Customers",
-        description="404 when unknown, deleted or another workspace's.",
+        description="404 when unknown, deleted or another workspace's. With `as_of` as it was, and "
+        "who reads that is recorded.",
         parameters=(
             *_asked("consistency"),
-            *parameter_refs("customer_id", "If-None-Match", *_TOKEN),
+            *parameter_refs("customer_id", "as_of", "If-None-Match", *_TOKEN),
         ),
         answers={
             200: _got(
                 {
                     "update": link("update_customer", "Change it.", ID_OF_ANSWER),
                     "delete": link("delete_customer", "Delete it.", ID_OF_ANSWER),
+                    "history": link("get_history", "What happened to it.", ID_OF_ANSWER),
                 }
             ),
             304: _UNCHANGED,
         },
-        failures=("malformed_id", "customer_not_found", "customer_erased", *_TOKEN_FAILURES),
+        failures=(
+            *("malformed_id", "customer_not_found", "customer_not_then", "customer_erased"),
+            *AS_OF_FAILURES,
+            *_TOKEN_FAILURES,
+        ),
     ),
     "get_external_customer": Operation(
         tag="External ids",
@@ -200,10 +215,12 @@ OPERATIONS: Final[dict[str, Operation]] = {
 }
 
 DESCRIPTION: Final = Description(
-    operations=OPERATIONS | FEED_OPERATIONS,
-    failures=FAILURES | FEED_FAILURES,
+    operations=OPERATIONS | HISTORY_OPERATIONS | PERSONAL_OPERATIONS | FEED_OPERATIONS,
+    failures=FAILURES | HISTORY_FAILURES | FEED_FAILURES,
     schemas={
         **FEED_SCHEMAS,
+        **HISTORY_SCHEMAS,
+        **PERSONAL_SCHEMAS,
         **_SHARED.schemas,
         "PageMeta": object_schema(_META | META, required=[*_META, "request_id"]),
         "ListMeta": object_schema(
@@ -211,7 +228,7 @@ DESCRIPTION: Final = Description(
         ),
         "CustomerListAnswer": success_schema(
             {"type": "array", "maxItems": PER_PAGE_MAX, "items": ref("Customer")},
-            ref("ListMeta"),
+            {"anyOf": [ref("ListMeta"), ref("PastListMeta")]},
         ),
         "TagCount": _TAG_COUNT,
         "TagListAnswer": success_schema(
@@ -221,6 +238,7 @@ DESCRIPTION: Final = Description(
     parameters={
         **_SHARED.parameters,
         **FEED_PARAMETERS,
+        **HISTORY_PARAMETERS,
         **{f"query.{name}": parameter for name, parameter in PARAMETERS.items()},
     },
 )

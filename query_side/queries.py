@@ -118,18 +118,17 @@ class ReadModel:
 
     async def _ask(self, question: str, parameters: Sequence[object]) -> TupleRow:
         """Ask the live edition; again if another one is live by now, or its functions are new."""
-        try:
-            row = await self._ask_once(question, parameters)
-        except psycopg.Error as error:
-            if not _is_moved(error):
-                raise
-            row = None
-        if row is None or not row[0]:
+        for is_last in (False, False, True):
+            try:
+                row = await self._ask_once(question, parameters)
+            except psycopg.Error as error:
+                if is_last or not _is_moved(error):
+                    raise
+                row = None
+            if row is not None and row[0]:
+                return row
             self._queries = None
-            row = await self._ask_once(question, parameters)
-        if row is None:
-            raise NoReadModel
-        return row
+        raise NoReadModel
 
     async def _ask_once(self, question: str, parameters: Sequence[object]) -> TupleRow | None:
         if self._queries is None:

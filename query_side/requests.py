@@ -1,6 +1,7 @@
 """What a read asks for: its query string and headers, and everything wrong with them at once."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Final, TypeVar
 
 import msgspec
@@ -8,11 +9,14 @@ from litestar.types import Scope
 from msgspec import Struct
 
 from events.envelope import WorkspaceId
+from events.history import VERSION_MAX
 from events.token import Token, Tokens
 from query_side.cursors import Cursors
 from query_side.filters import read_filters, read_sort
 from query_side.freshness import Demand
 from query_side.list_query import ListQuery
+from query_side.past import AsOf
+from query_side.past_cursors import PlaceInPast, past_fingerprint
 from runtime.conditions import Conditions
 from runtime.field_error import FieldError
 from runtime.web.authentication import principal_of
@@ -27,6 +31,11 @@ PER_PAGE_MAX: Final = 100
 # The offset of the last row of the last page is the highest number the database has for it.
 PAGE_MAX: Final = (2**63 - 1) // PER_PAGE_MAX
 CONSISTENCY_HEADER: Final = "X-Consistency-Token"
+_AS_OF: Final = "as_of"
+_NOT_OF_THE_PAST: Final = (
+    *("page", "search", "sort", "tags", "tags_none", "email", "phone", "external_id"),
+    *("created_after", "updated_after"),
+)
 
 Id = TypeVar("Id")
 
@@ -44,10 +53,9 @@ class ReadRequest(Struct, frozen=True, kw_only=True):
     """Sentences on the unknown parameters."""
 
 
-class OneRequest(ReadRequest, frozen=True, kw_only=True):
-    """What a call for one customer asks for, beside its id."""
+class PathRequest(ReadRequest, frozen=True, kw_only=True):
+    """What a call for somebody in its path asks for beside."""
 
-    conditions: Conditions
     errors: tuple[FieldError, ...]
     """All that is wrong; answered only when there is such a customer."""
 
@@ -65,6 +73,14 @@ class OneRequest(ReadRequest, frozen=True, kw_only=True):
         """Raises ApiError with all that is wrong, if anything is."""
         if self.errors:
             raise invalid_request(self.errors)
+
+
+class OneRequest(PathRequest, frozen=True, kw_only=True):
+    """What a call for one customer asks for, beside its id."""
+
+    conditions: Conditions
+    as_of: AsOf | None
+    """None: as it is now."""
 
 
 class PageRequest(ReadRequest, frozen=True, kw_only=True):
@@ -90,6 +106,14 @@ class ListRequest(PageRequest, frozen=True, kw_only=True):
     query: ListQuery
 
 
+class PastListRequest(PageRequest, frozen=True, kw_only=True):
+    """Which part of the list of all customers, as it was at a moment, a call asks for."""
+
+    as_of: datetime
+    after: PlaceInPast | None
+    """None: the list begins."""
+
+
 class RequestReader:
     """Reads requests; each but `read_one` raises ApiError 400 with all errors at once."""
 
@@ -97,16 +121,23 @@ class RequestReader:
         self._tokens = tokens
         self._cursors = cursors
 
-    def read_one(self, scope: Scope, workspace_id: WorkspaceId) -> OneRequest:
-        """What a call for one customer asks for; raises nothing that is wrong with it."""
+    def read_one(self, scope: Scope, workspace_id: WorkspaceId, *, by_id: bool) -> OneRequest:
+        """What a call for one customer asks for; raises nothing that is wrong with it.
+
+        Only by its id can it be asked for as it was.
+        """
         conditions, errors = read_conditions(scope, IF_NONE_MATCH)
         try:
-            asked = self._read_one(scope, workspace_id)
+            as_of, asked = self._read_one(scope, workspace_id, by_id=by_id)
         except ApiError as refused:
-            asked = ReadRequest(demand=Demand(), warnings=[])
+            as_of, asked = None, ReadRequest(demand=Demand(), warnings=[])
             errors = refused.errors + errors
         return OneRequest(
-            demand=asked.demand, warnings=asked.warnings, conditions=conditions, errors=errors
+            demand=asked.demand,
+            warnings=asked.warnings,
+            conditions=conditions,
+            as_of=as_of,
+            errors=errors,
         )
 
     def read_tags(self, scope: Scope, workspace_id: WorkspaceId) -> TagsRequest:
@@ -124,11 +155,12 @@ class RequestReader:
             offset=offset,
         )
 
-    def read_list(self, scope: Scope, workspace_id: WorkspaceId) -> ListRequest:
+    def read_list(self, scope: Scope, workspace_id: WorkspaceId) -> ListRequest | PastListRequest:
         """What a call for customers asks for."""
         parameters = read_parameters(scope["query_string"])
+        if _AS_OF in parameters:
+            return self._read_past_list(scope, workspace_id, parameters)
         reader = ParameterReader(parameters)
-        _refuse_as_of(reader)
         page, per_page, offset = _read_page(reader)
         filters = read_filters(workspace_id, reader)
         sort = read_sort(reader, is_search=filters.search is not None)
@@ -144,11 +176,58 @@ class RequestReader:
             query=msgspec.structs.replace(query, after=after),
         )
 
-    def _read_one(self, scope: Scope, workspace_id: WorkspaceId) -> ReadRequest:
+    def _read_one(
+        self, scope: Scope, workspace_id: WorkspaceId, *, by_id: bool
+    ) -> tuple[AsOf | None, ReadRequest]:
         reader = ParameterReader(read_parameters(scope["query_string"]))
-        _refuse_as_of(reader)
+        if by_id:
+            as_of = reader.number_or_moment(_AS_OF, VERSION_MAX, "version")
+        else:
+            as_of = None
+            _refuse_as_of(reader)
         demand = read_demand(scope, workspace_id, reader, self._tokens)
-        return ReadRequest(demand=demand, warnings=reader.finish(strict=heed_handling(scope)))
+        warnings = reader.finish(strict=heed_handling(scope))
+        return as_of, ReadRequest(demand=demand, warnings=warnings)
+
+    def _read_past_list(
+        self, scope: Scope, workspace_id: WorkspaceId, parameters: Parameters
+    ) -> PastListRequest:
+        """What a call for all customers as they were asks for."""
+        reader = ParameterReader(parameters)
+        as_of = reader.moment(_AS_OF)
+        per_page = reader.number("per_page", PER_PAGE_DEFAULT, PER_PAGE_MAX)
+        for name in _NOT_OF_THE_PAST:
+            why = f"{name} is not possible with as_of: that lists all customers, by cursor."
+            reader.exclude(name, why)
+        after = self._read_past_cursor(workspace_id, as_of, reader)
+        demand = read_demand(scope, workspace_id, reader, self._tokens)
+        warnings = reader.finish(strict=heed_handling(scope))
+        assert as_of is not None, "else finish has refused it"  # noqa: S101 - a type guard
+        return PastListRequest(
+            demand=demand,
+            warnings=warnings,
+            page=None,
+            per_page=per_page,
+            parameters=parameters,
+            as_of=as_of,
+            after=after,
+        )
+
+    def _read_past_cursor(
+        self, workspace_id: WorkspaceId, as_of: datetime | None, reader: ParameterReader
+    ) -> PlaceInPast | None:
+        text = reader.one("cursor")
+        if text is None or as_of is None:
+            return None
+        cursor = self._cursors.read(workspace_id, text)
+        if cursor is None:
+            _refuse_cursor(reader)
+        elif cursor.fingerprint != past_fingerprint(as_of):
+            message = "cursor belongs to another list, or to one of another moment."
+            reader.refuse("cursor", message, "other_query")
+        else:
+            return PlaceInPast.of_cursor(cursor)
+        return None
 
     def _read_cursor(
         self, workspace_id: WorkspaceId, query: ListQuery, reader: ParameterReader
@@ -157,13 +236,11 @@ class RequestReader:
         text = reader.one("cursor")
         if text is None:
             return None
-        if reader.one("page") is not None:
-            message = "page and cursor exclude each other: a cursor knows where the list goes on."
-            reader.refuse("page", message, "excluded")
+        why = "page and cursor exclude each other: a cursor knows where the list goes on."
+        reader.exclude("page", why)
         cursor = self._cursors.read(workspace_id, text)
         if cursor is None:
-            message = "cursor must be a meta.next_cursor of this workspace, sent as it was given."
-            reader.refuse("cursor", message, "invalid_cursor")
+            _refuse_cursor(reader)
         elif cursor.fingerprint != query.fingerprint():
             message = "cursor belongs to a list with other filters, another search or another sort."
             reader.refuse("cursor", message, "other_query")
@@ -200,7 +277,16 @@ def _read_eventual(reader: ParameterReader) -> bool:
     return text == "eventual"
 
 
+def _refuse_cursor(reader: ParameterReader) -> None:
+    message = "cursor must be a meta.next_cursor of this workspace, sent as it was given."
+    reader.refuse("cursor", message, "invalid_cursor")
+
+
 def _refuse_as_of(reader: ParameterReader) -> None:
-    if reader.one("as_of") is not None:
+    if reader.one(_AS_OF) is not None:
         # To ignore it would answer with what is now.
-        reader.refuse("as_of", "as_of is not supported by this version.", "not_supported")
+        message = (
+            "as_of is not possible by external_id, which may have been another customer's then; "
+            "ask for the customer by its id."
+        )
+        reader.refuse(_AS_OF, message, "not_supported")

@@ -1,31 +1,32 @@
 """HTTP <-> questions; the answers are finished JSON and pass through as they are."""
 
-from collections.abc import Sequence
 from typing import Final
 
-from litestar import HttpMethod, Response, route
+from litestar import Response, route
 from litestar.di import NamedDependency
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
 from events.customer import EXTERNAL_ID_MAX
 from events.envelope import CustomerId
+from events.token import Tokens
+from query_side.access_log import AccessLog
+from query_side.answers import CUSTOMERS, METHODS, READ, answer_customer, read_meta
 from query_side.cursors import Cursor, Cursors
+from query_side.history import History
 from query_side.pages import check_page, list_meta, page_links, page_meta
+from query_side.past import Past
+from query_side.past_answers import answer_customer_then, answer_list_then
+from query_side.personal_data import PersonalData
 from query_side.reads import CustomerReads
-from query_side.requests import OneRequest, RequestReader, workspace_of
+from query_side.requests import OneRequest, PastListRequest, RequestReader, workspace_of
 from query_side.results import FoundCustomer
-from runtime.web.conditions import etag
 from runtime.web.customer_problems import SoughtBy, customer_erased, customer_not_found
-from runtime.web.envelope import BASE_PATH, success
-from runtime.web.ignored import warnings_meta
+from runtime.web.envelope import success
 from runtime.web.paths import EXTERNAL_PATHS, CustomerIdText, read_customer_id, read_external_id
 from runtime.web.problems import AnyRequest
 
-_READ: Final = {"scope": "customers:read"}
-_METHODS: Final = [HttpMethod.GET, HttpMethod.HEAD]
-_CUSTOMERS: Final = f"{BASE_PATH}/customers"
-_TAGS: Final = f"{_CUSTOMERS}/tags"
+_TAGS: Final = f"{CUSTOMERS}/tags"
 
 
 class ReadMeans(Struct, frozen=True, kw_only=True):
@@ -36,10 +37,15 @@ class ReadMeans(Struct, frozen=True, kw_only=True):
 
     reads: CustomerReads
     requests: RequestReader
+    tokens: Tokens
     cursors: Cursors
+    history: History
+    past: Past
+    personal_data: PersonalData
+    accesses: AccessLog
 
 
-@route(_CUSTOMERS, http_method=_METHODS, opt=_READ)
+@route(CUSTOMERS, http_method=METHODS, opt=READ)
 async def list_customers(
     request: AnyRequest,
     means: NamedDependency[ReadMeans],
@@ -47,6 +53,9 @@ async def list_customers(
     """List customers, newest first, in another order, or the best matches of a search first."""
     workspace_id = workspace_of(request)
     asked = means.requests.read_list(request.scope, workspace_id)
+    if isinstance(asked, PastListRequest):
+        await means.reads.check(asked.demand)
+        return await answer_list_then(request, asked, means.past, means.cursors)
     found, is_stale = await means.reads.list_customers(workspace_id, asked.query, asked.demand)
     check_page(asked, found)
     place = found.next_place
@@ -59,9 +68,9 @@ async def list_customers(
         request.scope,
         b"[%b]" % found.documents,
         message="Customers retrieved successfully",
-        meta=list_meta(asked, found, next_cursor) | _read_meta(is_stale, asked.warnings),
+        meta=list_meta(asked, found, next_cursor) | read_meta(is_stale, asked.warnings),
         headers=page_links(
-            _CUSTOMERS,
+            CUSTOMERS,
             asked,
             found.total,
             next_cursor=next_cursor,
@@ -70,7 +79,7 @@ async def list_customers(
     )
 
 
-@route(_TAGS, http_method=_METHODS, opt=_READ)
+@route(_TAGS, http_method=METHODS, opt=READ)
 async def list_tags(
     request: AnyRequest,
     means: NamedDependency[ReadMeans],
@@ -85,12 +94,12 @@ async def list_tags(
         request.scope,
         [{"tag": tag, "count": count} for tag, count in found.tags],
         message="Tags retrieved successfully",
-        meta=page_meta(asked, found.total) | _read_meta(is_stale, asked.warnings),
+        meta=page_meta(asked, found.total) | read_meta(is_stale, asked.warnings),
         headers=page_links(_TAGS, asked, found.total, next_cursor=None, is_exact=True),
     )
 
 
-@route(f"{_CUSTOMERS}/{{customer_id:str}}", http_method=_METHODS, opt=_READ)
+@route(f"{CUSTOMERS}/{{customer_id:str}}", http_method=METHODS, opt=READ)
 async def get_customer(
     request: AnyRequest,
     customer_id: CustomerIdText,
@@ -98,20 +107,23 @@ async def get_customer(
 ) -> Response[bytes]:
     """Fetch a customer by UUID."""
     workspace_id = workspace_of(request)
-    asked = means.requests.read_one(request.scope, workspace_id)
+    asked = means.requests.read_one(request.scope, workspace_id, by_id=True)
     wanted = asked.read_path(lambda: CustomerId(read_customer_id(customer_id)))
+    if asked.as_of is not None:
+        await means.reads.check(asked.demand)
+        return await answer_customer_then(request, asked, wanted, asked.as_of, means.past)
     found, is_stale = await means.reads.get(workspace_id, wanted, asked.demand)
     return _answer_one(request, asked, found, "id", is_stale=is_stale)
 
 
-@route(EXTERNAL_PATHS, http_method=_METHODS, opt=_READ)
+@route(EXTERNAL_PATHS, http_method=METHODS, opt=READ)
 async def get_external_customer(
     request: AnyRequest,
     means: NamedDependency[ReadMeans],
 ) -> Response[bytes]:
     """Fetch a customer by your own id."""
     workspace_id = workspace_of(request)
-    asked = means.requests.read_one(request.scope, workspace_id)
+    asked = means.requests.read_one(request.scope, workspace_id, by_id=False)
     wanted = asked.read_path(lambda: read_external_id(request.scope, EXTERNAL_ID_MAX))
     found, is_stale = await means.reads.get_by_external_id(workspace_id, wanted, asked.demand)
     return _answer_one(request, asked, found, "external_id", is_stale=is_stale)
@@ -134,26 +146,9 @@ def _answer_one(
     is_stale: bool,
 ) -> Response[bytes]:
     """The answer to a call for one customer; that there is none comes before all other faults."""
-    meta = _read_meta(is_stale, asked.warnings)
+    meta = read_meta(is_stale, asked.warnings)
     if found.erased:
         raise customer_erased(meta)
     if found.document is None or found.version is None:
         raise customer_not_found(sought_by, meta)
-    asked.check()
-    headers = {"ETag": etag(found.version)}
-    # An answer that may be stale says so, and a 304 has no place for that.
-    if asked.conditions.is_known(found.version) and not is_stale:
-        return Response(b"", status_code=304, headers=headers)
-    return success(
-        request.scope,
-        found.document,
-        message="Customer retrieved successfully",
-        meta=meta,
-        headers=headers,
-    )
-
-
-def _read_meta(is_stale: bool, warnings: Sequence[str]) -> dict[str, object]:
-    """What `meta` says of any read."""
-    meta: dict[str, object] = {"stale": True} if is_stale else {}
-    return meta | warnings_meta(warnings)
+    return answer_customer(request, asked, found.document, found.version, is_stale=is_stale)

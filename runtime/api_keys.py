@@ -68,6 +68,8 @@ class Workspace(Struct, frozen=True):
     workspace_id: str
     created_at: datetime
     valid_keys: int
+    leaving_at: datetime | None
+    offboarded_at: datetime | None
 
 
 _COLUMNS = """
@@ -94,9 +96,14 @@ SELECT clock_timestamp() + (expires_at - created_at) FROM control.api_keys WHERE
 _END_AFTER = """
 UPDATE control.api_keys SET expires_at = least(expires_at, clock_timestamp() + %s) WHERE key_id = %s
 """
+# Who lets the workspace leave waits for the key, and revokes it too.
+_LEAVING = """
+SELECT leaving_at IS NOT NULL FROM control.workspaces WHERE workspace_id = %s FOR SHARE
+"""
 _WORKSPACES = """
 SELECT w.workspace_id, w.created_at, count(k.key_id) FILTER (
-    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp()))
+    WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > clock_timestamp())),
+    w.leaving_at, w.offboarded_at
 FROM control.workspaces w LEFT JOIN control.api_keys k USING (workspace_id)
 GROUP BY w.workspace_id ORDER BY w.workspace_id
 """
@@ -128,6 +135,16 @@ async def lookup(
         scopes=frozenset(scopes),
         expires_at=expires_at,
     )
+
+
+async def name_keys(
+    connection: psycopg.AsyncConnection[TupleRow], workspace_id: str, key_ids: Iterable[UUID]
+) -> dict[UUID, str]:
+    """The names of these keys of a data space, usable or not; one that is no key has none."""
+    cursor = await connection.execute(
+        "SELECT key_id, name FROM control.name_api_keys(%s, %s)", [workspace_id, list(key_ids)]
+    )
+    return {key_id: name async for key_id, name in cursor}
 
 
 def create_key(
@@ -163,6 +180,12 @@ def issue_key(
             "INSERT INTO control.workspaces (workspace_id) VALUES (%s) ON CONFLICT DO NOTHING",
             [workspace],
         )
+        leaving = connection.execute(_LEAVING, [workspace]).fetchone()
+        if leaving == (True,):
+            raise Failure(
+                f"The workspace {workspace} has left or is leaving, and gets no key any more.",
+                try_next=f"customers workspaces offboard {workspace}, which shows how far it is",
+            )
         return _insert(connection, workspace, wanted, label, expires_at, test=test)
 
 

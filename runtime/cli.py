@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from runtime.cli_root import LazyGroup, RootGroup, explain
+from runtime.cli_root import LazyCommand, RootGroup, explain
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -318,48 +318,77 @@ def listen(
     sys.exit(listen(OpenedLog(settings), plan, signing))
 
 
-def _events() -> click.Group:
-    from runtime.cli_events import events
-
-    return events
-
-
-def _keys() -> click.Group:
-    from runtime.cli_keys import keys
-
-    return keys
-
-
-def _workspaces() -> click.Group:
-    from runtime.cli_keys import workspaces
-
-    return workspaces
-
-
-customers.add_command(
-    LazyGroup(
-        name="events",
-        load=_events,
-        about="Events of the log: follow them, look at one.",
-        example="Example: customers events tail --follow",
-    )
-)
-customers.add_command(
-    LazyGroup(
-        name="keys",
-        load=_keys,
-        about="API keys: create, list, restrict, rotate, revoke.",
-        example="Example: customers keys create --workspace acme --scope customers:read",
-    )
-)
-customers.add_command(
-    LazyGroup(
-        name="workspaces",
-        load=_workspaces,
-        about="Workspaces: one tenant each, with a sandbox beside its live data.",
-        example="Example: customers workspaces list",
-    )
-)
+for _late in (
+    LazyCommand(
+        "accesses",
+        "runtime.cli_accesses",
+        "Show who read histories, the past or exports, and who erased somebody; newest last.",
+    ),
+    LazyCommand(
+        "erase",
+        "runtime.cli_erase",
+        "Forget a person for ever, everywhere: the customer's data key is destroyed.",
+    ),
+    LazyCommand(
+        "erasures",
+        "runtime.cli_erase",
+        "Show who was erased and when, and how far that is; with --customer the receipt.",
+    ),
+    LazyCommand("events", "runtime.cli_events", "Events of the log: follow them, look at one."),
+    LazyCommand(
+        "export",
+        "runtime.cli_export",
+        "Exports: all customers of a workspace, or all that is known of one person.",
+    ),
+    LazyCommand(
+        "head",
+        "runtime.cli_heads",
+        "Sign how the log ends now, and print the head: one line of JSON for who wants to keep it.",
+    ),
+    LazyCommand("keys", "runtime.cli_keys", "API keys: create, list, restrict, rotate, revoke."),
+    LazyCommand(
+        "master-keys",
+        "runtime.cli_master_keys",
+        "Master keys: how much each wraps; wrap everything by the current one.",
+    ),
+    LazyCommand(
+        "rebuild",
+        "runtime.cli_rebuild",
+        "Build the read model anew from the log, and switch to it while the service goes on.",
+    ),
+    LazyCommand(
+        "prove",
+        "runtime.cli_prove",
+        "Prove that an event is in the log, or that the log was only ever added to.",
+    ),
+    LazyCommand(
+        "replay",
+        "runtime.cli_replay",
+        "Give out the events of the log in clear, oldest first, each with its position.",
+    ),
+    LazyCommand("scrub", "runtime.cli_scrub", "Clean Postgres' files of what was erased."),
+    LazyCommand(
+        "state",
+        "runtime.cli_state",
+        "Show a customer as it was, and who had last changed it.",
+    ),
+    LazyCommand(
+        "signing-keys",
+        "runtime.cli_heads",
+        "Keys that heads of the log are signed with: make one, show what an auditor needs.",
+    ),
+    LazyCommand(
+        "verify",
+        "runtime.cli_audit",
+        "Prove that the log is what was written, or name the first position where it is not.",
+    ),
+    LazyCommand(
+        "workspaces",
+        "runtime.cli_keys",
+        "Workspaces: one tenant each, with a sandbox beside its live data.",
+    ),
+):
+    customers.add_command(_late)
 
 
 def main() -> None:

@@ -6,7 +6,7 @@ from typing import Final
 
 import msgspec
 import rich_click as click
-from msgspec import Raw, Struct
+from msgspec import Raw
 from rich.cells import cell_len
 from rich.console import Console
 from rich.highlighter import JSONHighlighter
@@ -15,7 +15,7 @@ from rich.text import Text
 from events.append import Head
 from events.jetstream import ACTIONS
 from runtime.clock import format_time
-from runtime.operator_log import Opened
+from runtime.operator_log import Gist, Opened, read_gist
 
 _COLORS: Final = {
     "created": "green",
@@ -26,21 +26,6 @@ _COLORS: Final = {
 }
 _WIDE: Final = 120
 _LABEL_WIDTH: Final = 18
-
-
-class _Gist(Struct, frozen=True, kw_only=True):
-    """What a payload of any type and version may say of itself."""
-
-    changed_fields: tuple[str, ...] = ()
-    previous: dict[str, Raw] = {}
-    customer: dict[str, Raw] = {}
-    positions: tuple[int, ...] = ()
-    actor: str | None = None
-    reason: str | None = None
-    request_id: str | None = None
-
-
-_gist: Final = msgspec.json.Decoder(_Gist)
 
 
 class EventLines:
@@ -104,7 +89,7 @@ def print_event(opened: Opened, head: Head) -> None:
         style = "magenta" if opened.fault is None else "red"
         console.print(Text(f"\n{opened.fault or words}", style=style), soft_wrap=True)
         return
-    changes = list(_changes(_gist.decode(opened.data)))
+    changes = list(_changes(read_gist(opened.data)))
     if changes:
         console.print(Text("\nchanged", style="bold"))
     for field, words in changes:
@@ -134,7 +119,7 @@ def _facts(opened: Opened) -> Iterator[tuple[str, str]]:
     yield "command id", str(stored.command_id)
     yield "data key id", "none: clear" if stored.data_key_id is None else str(stored.data_key_id)
     if opened.data is not None:
-        gist = _gist.decode(opened.data)
+        gist = read_gist(opened.data)
         said = {"actor": gist.actor, "reason": gist.reason, "request id": gist.request_id}
         yield from ((label, value) for label, value in said.items() if value is not None)
     for name, value in msgspec.json.decode(stored.metadata, type=dict[str, str | None]).items():
@@ -143,7 +128,7 @@ def _facts(opened: Opened) -> Iterator[tuple[str, str]]:
     yield "chain", stored.chain.hex()
 
 
-def _changes(gist: _Gist) -> Iterator[tuple[str, str]]:
+def _changes(gist: Gist) -> Iterator[tuple[str, str]]:
     for field in gist.changed_fields:
         now = bytes(gist.customer.get(field, Raw(b"null"))).decode()
         before = gist.previous.get(field)
@@ -157,7 +142,7 @@ def _what(opened: Opened) -> str:
         return f"unreadable: {opened.fault}"
     if opened.data is None:
         return "erased since"
-    gist = _gist.decode(opened.data)
+    gist = read_gist(opened.data)
     if gist.positions:
         return f"unreadable from now on: {', '.join(map(str, gist.positions))}"
     who = f"by {gist.actor}" if gist.actor else ""

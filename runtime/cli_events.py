@@ -14,14 +14,14 @@ from runtime import cli_follow
 from runtime.cli_event_lines import EventLines, print_event
 from runtime.cli_follow import find_operator_settings, read_start, read_wanted, say
 from runtime.failure import Failure
-from runtime.operator_log import Opened, OpenedLog
+from runtime.operator_log import Opened, OpenedLog, no_event_fits
 
 _LINES = 10
 
 
-@click.group()
+@click.group(epilog="Example: customers events tail --follow")
 def events() -> None:
-    """The events of the log: follow them, look at one."""
+    """Events of the log: follow them, look at one."""
 
 
 @events.command(epilog="Example: customers events tail --follow --type created --workspace acme")
@@ -49,7 +49,8 @@ def tail(
     """Show the newest events, oldest first: which fields changed, and who changed them.
 
     With --json each event stands there whole, as subscribers get it: byte for byte when
-    CUSTOMERS_PUBLIC_URL is that of the relay. With --from, --lines ends it after so many events.
+    CUSTOMERS_PUBLIC_URL is that of the relay; one of an erased customer says `"erased":true` beside
+    its position. With --from, --lines ends it after so many events.
     """
     if start is not None and lines is not None and follow:
         raise click.UsageError("--lines ends what begins at --from, and --follow never ends.")
@@ -66,11 +67,7 @@ def tail(
     if wanted == Wanted():
         say("There is no event yet.")
         return
-    words = ", ".join(filter(None, (wanted.workspace_id, customer, *wanted.types)))
-    raise Failure(
-        f"No event fits: {words}{f', from position {first} on' if first else ''}.",
-        "customers events tail, which shows the newest of all",
-    )
+    raise no_event_fits(wanted, first)
 
 
 @events.command(epilog="Example: customers events show 42")

@@ -40,17 +40,21 @@ def read_wanted(workspace: str | None, customer: str | None, types: tuple[str, .
     """The filters of a command line; refuses what can fit nothing."""
     if workspace is not None:
         check_data_space(workspace)
-    try:
-        customer_id = None if customer is None else CustomerId(UUID(customer))
-    except ValueError:
-        raise Failure(
-            f"{customer!r} is no id of a customer.", "customers events tail, which shows them"
-        ) from None
     return Wanted(
         workspace_id=None if workspace is None else WorkspaceId(workspace),
-        customer_id=customer_id,
+        customer_id=None if customer is None else read_customer(customer),
         types=tuple(_type(name) for name in types),
     )
+
+
+def read_customer(text: str) -> CustomerId:
+    """The customer of an option; refuses what is no id."""
+    try:
+        return CustomerId(UUID(text))
+    except ValueError:
+        raise Failure(
+            f"{text!r} is no id of a customer.", "customers events tail, which shows them"
+        ) from None
 
 
 def read_start(text: str | None) -> Position | None:
@@ -67,13 +71,17 @@ def read_start(text: str | None) -> Position | None:
     return Position(int(text))
 
 
-def run(work: Coroutine[object, object, None]) -> bool:
-    """Run until it ends, is told to end, or nobody reads on; whether it ended by itself."""
+def run(work: Coroutine[object, object, None], *, prints: bool = True) -> bool:
+    """Run until it ends, or is told to end; whether it ended by itself.
+
+    One that `prints` also ends when nobody reads on.
+    """
     # Who was started by nohup stays when the terminal is closed.
     hears_hang_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     hang_up = (signal.SIGHUP,) if hears_hang_up else ()
     with _explained(), _reader_may_leave():
-        return asyncio.run(run_until_told(while_somebody_reads(work), *hang_up))
+        work = while_somebody_reads(work) if prints else work
+        return asyncio.run(run_until_told(work, *hang_up))
 
 
 def write(lines: list[bytes]) -> None:

@@ -20,6 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from runtime import api_keys
+from runtime.cli_root import LazyCommand
 from runtime.discovery import find_settings
 from runtime.failure import Failure
 from runtime.key_ping import ping_key_change
@@ -32,12 +33,12 @@ _UNITS = {"m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 _JSON = option("--json", "as_json", is_flag=True, help="One JSON array on stdout.")
 
 
-@click.group()
+@click.group(epilog="Example: customers keys create --workspace acme --scope customers:read")
 def keys() -> None:
     """API keys: create, list, restrict, rotate, revoke."""
 
 
-@click.group()
+@click.group(epilog="Example: customers workspaces list")
 def workspaces() -> None:
     """Workspaces: one tenant each, with a sandbox beside its live data."""
 
@@ -155,10 +156,24 @@ def list_workspaces(as_json: bool) -> None:
     if as_json:
         _print_json(found)
         return
-    table = Table("workspace", "since", "valid keys")
+    table = Table("workspace", "since", "valid keys", "left")
     for workspace in found:
-        table.add_row(workspace.workspace_id, _day(workspace.created_at), str(workspace.valid_keys))
+        table.add_row(
+            workspace.workspace_id,
+            _day(workspace.created_at),
+            str(workspace.valid_keys),
+            _left(workspace),
+        )
     Console().print(table)
+
+
+workspaces.add_command(
+    LazyCommand(
+        "offboard",
+        "runtime.cli_offboard",
+        "End a workspace: revoke its keys, erase every customer, live and in the sandbox.",
+    )
+)
 
 
 def parse_span(text: str) -> timedelta:
@@ -212,6 +227,12 @@ def _words(scopes: list[str]) -> str:
 
 def _day(moment: datetime | None) -> str:
     return f"{moment.astimezone(UTC):%Y-%m-%d %H:%M}" if moment else "never"
+
+
+def _left(workspace: api_keys.Workspace) -> str:
+    if workspace.offboarded_at is not None:
+        return _day(workspace.offboarded_at)
+    return "is leaving" if workspace.leaving_at is not None else ""
 
 
 def _uuid(text: str) -> UUID:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from events.cloudevents import CONTENT_TYPE
 from events.envelope import Position
+from events.follower import Begun
 from events.jetstream import ACTIONS
 from events.walk import Wanted
 from runtime import cli_follow
@@ -105,9 +106,9 @@ class _Forwarding:
                     if self._left == 0:
                         return
 
-    def _begin(self, position: Position) -> None:
-        say(f"From position {position} on")
-        self.next_position = position
+    def _begin(self, begun: Begun) -> None:
+        say(f"From position {begun.first} on")
+        self.next_position = begun.first
 
     async def _deliver(self, endpoint: Endpoint, opened: Opened) -> None:
         stored = opened.stored

@@ -1,16 +1,13 @@
-"""The groups of the command line: one loads its commands late, one says failures in two lines."""
+"""What the command line is made of: a root that says failures in two lines, and late commands."""
 
 import sys
-from collections.abc import Callable
-from typing import TypeAlias
+from importlib import import_module
 
 import rich_click as click
 from click.exceptions import Abort, ClickException, Exit
 
 from runtime.failure import Failure
 from runtime.words import one_line
-
-Load: TypeAlias = Callable[[], click.Group]
 
 
 class RootGroup(click.RichGroup):
@@ -20,7 +17,8 @@ class RootGroup(click.RichGroup):
         """Run the command; only faults of the program itself show a traceback."""
         try:
             return super().invoke(ctx)
-        except (Exit, ClickException, Abort):
+        except (Exit, ClickException, Abort, BrokenPipeError):
+            # Each is told by click in its own way; a pipe that closes is no failure at all.
             raise
         except Exception as error:
             failure = explain(error)
@@ -30,20 +28,28 @@ class RootGroup(click.RichGroup):
             sys.exit(1)
 
 
-class LazyGroup(click.RichGroup):
-    """A group whose module is imported when one of its commands is looked for."""
+class LazyCommand(click.RichCommand):
+    """A command, or a group of them, whose module is imported only when it is called.
 
-    def __init__(self, *, name: str, about: str, example: str, load: Load) -> None:
-        super().__init__(name=name, help=about, epilog=example)
-        self._load = load
+    `customers --help` shows `about`, the first sentence of its own help. In the module it has the
+    name by which it is called, with `_` for `-`.
+    """
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        """The names of the commands."""
-        return self._load().list_commands(ctx)
+    def __init__(self, name: str, module: str, about: str) -> None:
+        super().__init__(name=name, help=about)
+        self._module = module
+        self._attribute = name.replace("-", "_")
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        """The command of this name."""
-        return self._load().get_command(ctx, cmd_name)
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: object,
+    ) -> click.Context:
+        """The context of the command itself, which goes on from here alone."""
+        command: click.Command = getattr(import_module(self._module), self._attribute)
+        return command.make_context(info_name, args, parent, **extra)
 
 
 def explain(error: Exception) -> Failure | None:

@@ -22,6 +22,8 @@ class Running(Struct, frozen=True, kw_only=True):
     database_url: str
     nats_url: str
     master_keys_file: str
+    signing_keys_file: str = ""
+    head_file: str = ""
     pids: dict[str, int | None]
 
 
@@ -53,11 +55,14 @@ def completed_settings() -> Settings:
             ("CUSTOMERS_DATABASE_URL", running.database_url),
             ("CUSTOMERS_NATS_URL", running.nats_url),
             ("CUSTOMERS_PUBLIC_URL", running.public_url),
+            ("CUSTOMERS_HEAD_FILE", running.head_file),
         ):
             if f"{variable}_FILE" not in environ:
                 environ.setdefault(variable, value)
         if "CUSTOMERS_MASTER_KEYS" not in environ:
             environ.setdefault("CUSTOMERS_MASTER_KEYS_FILE", running.master_keys_file)
+        if "CUSTOMERS_SIGNING_KEYS" not in environ:
+            environ.setdefault("CUSTOMERS_SIGNING_KEYS_FILE", running.signing_keys_file)
     return read_settings(environ)
 
 

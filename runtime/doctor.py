@@ -12,7 +12,7 @@ from runtime.dev.folder import DEFAULT_FOLDER
 from runtime.discovery import Running
 from runtime.embedded import binaries
 from runtime.embedded.ports import is_free
-from runtime.facts import DatabaseFacts, Unknown, ask_database, ask_nats
+from runtime.facts import DatabaseFacts, Unknown, ask_database, ask_keys, ask_nats
 from runtime.failure import Failure
 from runtime.lifecycle import TROUBLED
 from runtime.settings import Settings, SettingsError, read_master_keys
@@ -42,7 +42,9 @@ def examine(settings: Settings, running: Running | None) -> Iterator[Check]:
         return
     facts = ask_database(settings)
     yield _master_key(settings, facts)
+    yield from _missing_keys(settings, facts)
     yield from _database(facts)
+    yield from _scrub(facts)
     yield from _nats(settings)
 
 
@@ -98,6 +100,25 @@ def _master_key(settings: Settings, facts: DatabaseFacts | Unknown) -> Check:
     return Check(name="master key", is_fine=True, said=f"current: {keys.current}")
 
 
+def _missing_keys(settings: Settings, facts: DatabaseFacts | Unknown) -> Iterator[Check]:
+    if isinstance(facts, Unknown) or facts.positions is None or not settings.master_keys:
+        return
+    try:
+        known = read_master_keys(settings).by_id
+    except SettingsError:
+        # Said already.
+        return
+    for name, keys in ask_keys(settings).items():
+        if name not in known:
+            yield Check(
+                name=f"master key {name}",
+                is_fine=False,
+                said=f"{keys} keys are wrapped by it, and it is not in CUSTOMERS_MASTER_KEYS: "
+                "what they protect cannot be read",
+                mend="put it back behind the others; customers master-keys status",
+            )
+
+
 def _somebody_runs(facts: DatabaseFacts | Unknown) -> bool:
     # No process starts without master keys.
     positions = None if isinstance(facts, Unknown) else facts.positions
@@ -143,6 +164,21 @@ def _database(facts: DatabaseFacts | Unknown) -> Iterator[Check]:
                 said=f"{condition}: {process.state.get('words')}",
                 mend="do as it says; `customers status` shows whether that helped",
             )
+
+
+def _scrub(facts: DatabaseFacts | Unknown) -> Iterator[Check]:
+    scrub = None if isinstance(facts, Unknown) or not facts.positions else facts.positions.scrub
+    if scrub is None:
+        return
+    last = f"the last was begun {scrub.last.started_at:%Y-%m-%d}" if scrub.last else "none so far"
+    left_over = scrub.last.left_over if scrub.last else []
+    yield Check(
+        name="scrub",
+        # What is left over may be as this server is meant to be: an archive, a standby.
+        is_fine=False if scrub.is_overdue else None if left_over else True,
+        said="; ".join([f"{last}, the next is due {scrub.due_at:%Y-%m-%d}", *left_over]),
+        mend="customers scrub",
+    )
 
 
 def _clocks(facts: DatabaseFacts) -> Check:

@@ -13,6 +13,7 @@ from runtime.lifecycle import Process, read_processes
 from runtime.nats_access import connected_once, words_of
 from runtime.postgres import connect_as_owner
 from runtime.schema import migration_names
+from runtime.scrubs import ScrubState, read_scrub_state
 from runtime.settings import Settings, SettingsError
 from runtime.words import one_line
 
@@ -38,6 +39,9 @@ SELECT
 """
 
 
+_KEYS = "SELECT master_key_id, keys FROM keyring.master_keys ORDER BY 1"
+
+
 class Positions(Struct, frozen=True, kw_only=True):
     """How far the log is, and how far the read model; no checkpoint before the first projector."""
 
@@ -45,6 +49,7 @@ class Positions(Struct, frozen=True, kw_only=True):
     head: int
     checkpoint: int | None
     processes: list[Process]
+    scrub: ScrubState | None = None
 
 
 class DatabaseFacts(Struct, frozen=True, kw_only=True):
@@ -80,14 +85,14 @@ def ask_database(settings: Settings) -> DatabaseFacts | Unknown:
     """Ask on one short connection with the rights of the URL."""
     try:
         with connect_as_owner(settings, "customers status") as connection:
-            return _ask_database(connection, settings.log_id)
+            return _ask_database(connection, settings)
     except psycopg.errors.InsufficientPrivilege:
         return Unknown(_NOT_THE_OWNER, is_refused=True)
     except psycopg.Error as error:
         return Unknown(one_line(error))
 
 
-def _ask_database(connection: psycopg.Connection[TupleRow], log_id: int) -> DatabaseFacts:
+def _ask_database(connection: psycopg.Connection[TupleRow], settings: Settings) -> DatabaseFacts:
     before = datetime.now(UTC)
     version, number, has_trigrams, its_time, is_migrated = _one(connection.execute(_SERVER))
     after = datetime.now(UTC)
@@ -103,17 +108,19 @@ def _ask_database(connection: psycopg.Connection[TupleRow], log_id: int) -> Data
         clock_skew_seconds=abs(skew.total_seconds()),
         applied=applied,
         pending=pending,
-        positions=None if pending else _read_positions(connection, log_id),
+        positions=None if pending else _read_positions(connection, settings),
     )
 
 
-def _read_positions(connection: psycopg.Connection[TupleRow], log_id: int) -> Positions:
-    generation, head, checkpoint = _one(connection.execute(_POSITIONS, {"log": log_id}))
+def _read_positions(connection: psycopg.Connection[TupleRow], settings: Settings) -> Positions:
+    asked = connection.execute(_POSITIONS, {"log": settings.log_id})
+    generation, head, checkpoint = _one(asked)
     return Positions(
         generation=generation,
         head=head,
         checkpoint=checkpoint,
         processes=read_processes(connection),
+        scrub=read_scrub_state(connection, settings.scrub_days),
     )
 
 
@@ -122,6 +129,15 @@ def _one(cursor: psycopg.Cursor[TupleRow]) -> TupleRow:
     if row is None:
         raise psycopg.DataError("no answer where there always is one")
     return row
+
+
+def ask_keys(settings: Settings) -> dict[str, int]:
+    """How many data keys and secrets each master key wraps; none when that cannot be asked."""
+    try:
+        with connect_as_owner(settings, "customers doctor") as connection:
+            return dict(connection.execute(_KEYS).fetchall())
+    except psycopg.Error:
+        return {}
 
 
 def ask_nats(settings: Settings, stream: str) -> NatsFacts | Unknown:

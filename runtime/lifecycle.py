@@ -23,7 +23,9 @@ BEAT_SECONDS = 2.0
 # Several beats may be lost to a busy database before a process counts as gone.
 SILENT_SECONDS = 10.0
 # Conditions of a relay or projector that a person has to hear of.
-TROUBLED = ("stopped", "no connection", "damaged")
+TROUBLED = ("stopped", "no connection", "damaged", "erasures wait", "not signing")
+# Where a process says in its state which master keys it has.
+MASTER_KEYS_STATE = "master_keys"
 
 # `pool.connection`, or whatever else lends a connection in the role of the process.
 Connecting: TypeAlias = Callable[[], AbstractAsyncContextManager[psycopg.AsyncConnection[TupleRow]]]

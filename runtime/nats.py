@@ -64,6 +64,11 @@ class NatsLine:
         """Whether a server answers right now."""
         return self._client is not None and self._client.is_connected
 
+    @property
+    def trouble(self) -> str:
+        """Why the last attempt to connect failed; empty when none did since there was a line."""
+        return self._trouble
+
     def client(self) -> Client:
         """The connection; raises NatsAwayError while there is none."""
         if self._client is None or not self._client.is_connected:

@@ -1,13 +1,16 @@
-"""The log for one operator, opened: what `customers events …` and `customers listen` read.
+"""The log for one operator, opened: what `customers events …`, `listen`, `replay` and such read.
 
 Built here and not in the composition root, which takes half a second to import.
 """
 
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from datetime import datetime
+from typing import Final
 
 import msgspec
 from msgspec import Raw, Struct
+from msgspec.structs import replace
 
 from events import jetstream
 from events.append import Head, KeyedEvent
@@ -17,8 +20,10 @@ from events.errors import EventsError
 from events.follower import POLL_SECONDS, Follower
 from events.keys import Keyring
 from events.log import LogReader
+from events.moments import last_until
 from events.reading import open_stored
-from events.walk import Wanted
+from events.walk import LogWalk, Wanted
+from runtime.accesses import Access, Action, record_access
 from runtime.failure import Failure
 from runtime.nats import NatsLine
 from runtime.postgres import Role, connect
@@ -36,8 +41,24 @@ class Opened(Struct, frozen=True, kw_only=True):
     """Why the payload cannot be read, though nobody erased it."""
 
 
-class _Positioned(Struct, frozen=True, kw_only=True):
+class Gist(Struct, frozen=True, kw_only=True):
+    """What a payload of any type and version may say of itself."""
+
+    changed_fields: tuple[str, ...] = ()
+    previous: dict[str, Raw] = {}
+    customer: dict[str, Raw] = {}
+    positions: tuple[int, ...] = ()
+    actor: str | None = None
+    reason: str | None = None
+    request_id: str | None = None
+
+
+read_gist: Final = msgspec.json.Decoder(Gist).decode
+
+
+class _Positioned(Struct, frozen=True, kw_only=True, omit_defaults=True):
     position: int
+    erased: bool = False
     event: Raw
 
 
@@ -106,4 +127,39 @@ class OpenedLog:
     def positioned(self, opened: Opened) -> bytes:
         """One JSON object: the event as JetStream has it, and its position in the log."""
         event = Raw(self.cloud_event(opened))
-        return msgspec.json.encode(_Positioned(position=opened.stored.position, event=event))
+        position, erased = opened.stored.position, opened.data is None
+        return msgspec.json.encode(_Positioned(position=position, erased=erased, event=event))
+
+    async def admit(self, action: Action, wanted: Wanted) -> Wanted:
+        """Record that an operator is about to read these events; with the workspace, if it is one.
+
+        Refuses a customer or a workspace that has no event.
+        """
+        async with await connect(self._settings, Role.RELAY, _NAME) as connection:
+            walk = LogWalk(self._settings.log_id, wanted)
+            if wanted != Wanted():
+                first = await walk.read(connection, 1)
+                if not first:
+                    raise no_event_fits(wanted)
+                if wanted.customer_id is not None:
+                    wanted = replace(wanted, workspace_id=first[0].stored.workspace_id)
+            access = Access(
+                action=action, workspace_id=wanted.workspace_id, customer_id=wanted.customer_id
+            )
+            await record_access(connection, access)
+        return wanted
+
+    async def last_until(self, moment: datetime) -> Position:
+        """The position of the last event that was recorded until then; 0 before the first one."""
+        async with await connect(self._settings, Role.RELAY, _NAME) as connection:
+            return await last_until(connection, self._settings.log_id, moment)
+
+
+def no_event_fits(wanted: Wanted, first: Position | None = None) -> Failure:
+    """That there is no event to show."""
+    customer = None if wanted.customer_id is None else str(wanted.customer_id)
+    words = ", ".join(filter(None, (wanted.workspace_id, customer, *wanted.types)))
+    return Failure(
+        f"No event fits: {words}{f', from position {first} on' if first else ''}.",
+        "customers events tail, which shows the newest of all",
+    )

@@ -69,14 +69,22 @@ def _prepare_threshold(settings: Settings) -> int | None:
 
 
 async def connect(
-    settings: Settings, role: Role, name: str, *, statement_timeout: int = STATEMENT_SECONDS
+    settings: Settings, role: Role | None, name: str, *, statement_timeout: int = STATEMENT_SECONDS
 ) -> AsyncConnection[TupleRow]:
-    """One autocommit connection in the given role; raises psycopg.OperationalError."""
+    """One autocommit connection in the given role, or with the rights of the URL itself.
+
+    Raises psycopg.OperationalError.
+    """
     return await AsyncConnection.connect(
         _conninfo(settings, role, name, statement_timeout),
         autocommit=True,
         prepare_threshold=_prepare_threshold(settings),
     )
+
+
+def connect_blocking(settings: Settings, role: Role, name: str) -> Connection[TupleRow]:
+    """One blocking autocommit connection in the given role; no statement of it is too long."""
+    return Connection.connect(_conninfo(settings, role, name, 0), autocommit=True)
 
 
 def connect_as_owner(settings: Settings, name: str) -> Connection[TupleRow]:

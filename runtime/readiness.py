@@ -55,6 +55,18 @@ def writes_check(silent_seconds: Callable[[], float], limit: float) -> Check:
     return Check(name="writes", probe=probe)
 
 
+def erasures_check(trouble: Callable[[], str]) -> Check:
+    """Whether nobody who was erased can be read, as far as the ledger of erasures tells."""
+
+    async def probe() -> Probe:
+        why = trouble()
+        if not why:
+            return Probe(ok=True, detail="compared with the ledger")
+        return Probe(ok=False, detail=f"not compared with the ledger, {why}")
+
+    return Check(name="erasures", probe=probe)
+
+
 def _judge(kind: str, row: TupleRow | None) -> Probe:
     if row is None or row[1] > SILENT_SECONDS:
         return Probe(ok=False, detail=f"none is running: start one with `customers {kind}`")

@@ -62,6 +62,39 @@ class Settings(Struct, frozen=True, kw_only=True):
             "separated, the current one first. `customers keys master` prints a new one."
         ),
     ] = ""
+    signing_keys: Annotated[
+        str,
+        Meta(
+            description="Keys that the relay signs heads of the log with: `id:base64 of 32 bytes`, "
+            "comma-separated, the current one first. `customers signing-keys new` prints a new "
+            "one. Empty: no head is signed."
+        ),
+    ] = ""
+    audit_keys: Annotated[
+        str,
+        Meta(
+            description="Public keys that signed heads are checked with, as `customers "
+            "signing-keys public` prints them. Empty: those of CUSTOMERS_SIGNING_KEYS."
+        ),
+    ] = ""
+    head_seconds: Annotated[
+        float,
+        Meta(gt=0, le=86_400, description="Seconds between two signed heads, while the log moves."),
+    ] = 300.0
+    head_file: Annotated[
+        str,
+        Meta(
+            description="File that the relay appends each signed head to. Empty: they are kept in "
+            "Postgres and JetStream alone."
+        ),
+    ] = ""
+    publish_heads: Annotated[
+        bool,
+        Meta(
+            description="Serve the newest signed head at `/log/head`, to anybody: it tells how "
+            "many events there are in all."
+        ),
+    ] = False
     log_id: Annotated[int, Meta(ge=1, le=2_000_000_000, description="Which log this is.")] = 1
     host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port the API listens on.")] = 8080
@@ -98,6 +131,26 @@ class Settings(Struct, frozen=True, kw_only=True):
     receipt_days: Annotated[
         int, Meta(ge=1, le=36_500, description="Days an Idempotency-Key is remembered.")
     ] = 2
+    erasure_ledger: Annotated[
+        str,
+        Meta(
+            description="File that the relay notes every erasure in, beside the ledger that "
+            "JetStream holds; each API process and relay reads it when it starts. Keep it where no "
+            "backup of Postgres is restored to. Empty: JetStream alone."
+        ),
+    ] = ""
+    scrub_days: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=365,
+            description="Days within which what was erased leaves Postgres' data files and WAL.",
+        ),
+    ] = 7
+    backup_days: Annotated[
+        int,
+        Meta(ge=0, le=36_500, description="Days that you keep backups; an erasure's receipt says."),
+    ] = 35
     webhook_secret: Annotated[
         str,
         Meta(
@@ -148,8 +201,28 @@ class MasterKeys(Struct, frozen=True, kw_only=True):
 
 def read_master_keys(settings: Settings) -> MasterKeys:
     """Parse CUSTOMERS_MASTER_KEYS; raises SettingsError when it is missing or malformed."""
+    by_id = _read_keys("CUSTOMERS_MASTER_KEYS", settings.master_keys, "keys master")
+    if not by_id:
+        raise SettingsError(
+            "CUSTOMERS_MASTER_KEYS is not set, so customers can be neither encrypted nor read. "
+            "`customers keys master` prints a new key; losing it later means losing the data."
+        )
+    return MasterKeys(current=next(iter(by_id)), by_id=by_id)
+
+
+def read_signing_keys(settings: Settings) -> dict[str, bytes]:
+    """The seeds of CUSTOMERS_SIGNING_KEYS by id, the current one first; raises SettingsError."""
+    return _read_keys("CUSTOMERS_SIGNING_KEYS", settings.signing_keys, "signing-keys new")
+
+
+def read_audit_keys(settings: Settings) -> dict[str, bytes]:
+    """The public keys of CUSTOMERS_AUDIT_KEYS by id; raises SettingsError."""
+    return _read_keys("CUSTOMERS_AUDIT_KEYS", settings.audit_keys, "signing-keys public")
+
+
+def _read_keys(variable: str, text: str, command: str) -> dict[str, bytes]:
     by_id: dict[str, bytes] = {}
-    for entry in filter(None, (part.strip() for part in settings.master_keys.split(","))):
+    for entry in filter(None, (part.strip() for part in text.split(","))):
         key_id, _, encoded = entry.partition(":")
         try:
             key = base64.b64decode(encoded, validate=True)
@@ -157,16 +230,11 @@ def read_master_keys(settings: Settings) -> MasterKeys:
             key = b""
         if not key_id or len(key) != 32:
             raise SettingsError(
-                f"CUSTOMERS_MASTER_KEYS: the entry {key_id!r} is not `id:base64 of 32 bytes`. "
-                "`customers keys master` prints one that is."
+                f"{variable}: the entry {key_id!r} is not `id:base64 of 32 bytes`. "
+                f"`customers {command}` prints one that is."
             )
         by_id[key_id] = key
-    if not by_id:
-        raise SettingsError(
-            "CUSTOMERS_MASTER_KEYS is not set, so customers can be neither encrypted nor read. "
-            "`customers keys master` prints a new key; losing it later means losing the data."
-        )
-    return MasterKeys(current=next(iter(by_id)), by_id=by_id)
+    return by_id
 
 
 def _from_file(environ: Mapping[str, str], variable: str) -> str | None:

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from msgspec import Struct
 
 from runtime.discovery import Running
-from runtime.facts import DatabaseFacts, NatsFacts, Unknown, ask_database, ask_nats
+from runtime.facts import DatabaseFacts, NatsFacts, Positions, Unknown, ask_database, ask_nats
 from runtime.lifecycle import TROUBLED, Process
 from runtime.settings import Settings
 from runtime.words import limit_warning
@@ -90,6 +90,7 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
             *_absences(positions is not None, alive),
             *_troubles(alive),
             *_lags(facts, head),
+            *_overdue(positions),
         ],
     )
 
@@ -142,6 +143,15 @@ def _troubles(alive: Sequence[Process]) -> Iterator[str]:
         if condition in TROUBLED:
             said = str(words).removesuffix(".")
             yield f"The {process.kind} (process {process.pid}): {condition}, {said}."
+
+
+def _overdue(positions: Positions | None) -> Iterator[str]:
+    scrub = positions.scrub if positions else None
+    if scrub is not None and scrub.is_overdue:
+        yield (
+            f"A scrub was due on {scrub.due_at:%Y-%m-%d}: what was erased since is still in "
+            "Postgres' files. Run `customers scrub`."
+        )
 
 
 def _lags(facts: Facts, head: int) -> Iterator[str]:

@@ -3,19 +3,19 @@
 import base64
 import itertools
 import os
+import shutil
 from collections.abc import AsyncGenerator, Generator
+from functools import partial
 
 import hypothesis
-import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from runtime.postgres import Role, connect, make_pool
-from runtime.schema import migrate
 from runtime.settings import Settings, read_master_keys
+from tests.support.databases import TEMPLATE, Databases
+from tests.support.room import make_room
 from tests.support.servers import Servers, chosen_kind, started
 
 _numbers = itertools.count(1)
@@ -28,13 +28,26 @@ hypothesis.settings.load_profile("tests")
 
 
 # Begun first, so that no worker is left alone with one of them in the end.
-_LONG = ("test_schemathesis", "test_state_machine", "test_outages", "test_dev", "test_readme")
+_LONG = (
+    "test_schemathesis",
+    "test_state_machine",
+    "test_outages",
+    "test_dev",
+    "test_readme",
+    "test_backup",
+)
 
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Long files first, the others in whatever order they are."""
     items.sort(key=lambda item: item.path.stem not in _LONG)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Have all files of the run in one place; its workers inherit that."""
+    if not hasattr(config, "workerinput") and (room := make_room()):
+        config.add_cleanup(partial(shutil.rmtree, room, ignore_errors=True))
 
 
 def pytest_report_header() -> str:
@@ -50,27 +63,24 @@ def servers() -> Generator[Servers]:
 
 
 @pytest.fixture(scope="session")
-def template(servers: Servers) -> str:
-    """The name of a migrated database that tests copy."""
-    name = "customers_template"
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
-    migrate(Settings(database_url=make_conninfo(servers.database_url, dbname=name)))
-    return name
+def databases(servers: Servers) -> Generator[Databases]:
+    """Migrated databases for the tests of this run."""
+    with Databases(servers.database_url) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def template(databases: Databases) -> str:
+    """The name of a migrated database to copy."""
+    return TEMPLATE
 
 
 @pytest.fixture
-def database_url(servers: Servers, template: str) -> Generator[str]:
+def database_url(databases: Databases) -> Generator[str]:
     """A freshly migrated database of this test's own."""
-    name = f"test_{next(_numbers)}"
-    with psycopg.connect(servers.database_url, autocommit=True) as connection:
-        connection.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-        yield make_conninfo(servers.database_url, dbname=name)
-        connection.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    url = databases.take()
+    yield url
+    databases.drop(url)
 
 
 @pytest.fixture

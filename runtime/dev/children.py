@@ -1,4 +1,4 @@
-"""Our own three processes as children of `customers dev`: api, relay and projector.
+"""Our own processes as children of `customers dev`: api, relay, projector, and the scrub.
 
 Each starts as `customers <name> --with-parent`: it loads its code, waits for a line on stdin before
 it touches a server, and ends when stdin does, because then its parent is gone.
@@ -17,7 +17,7 @@ from runtime.dev.supervisor import Ended, Service, Supervisor
 from runtime.embedded import children
 from runtime.failure import Failure
 
-NAMES = ("api", "relay", "projector")
+NAMES = ("api", "relay", "projector", "scrub")
 _GO = b"go\n"
 _READY_SECONDS = 60.0
 _POLL_SECONDS = 0.02
@@ -35,7 +35,7 @@ def _reachable(host: str) -> str:
 
 
 class OwnProcesses:
-    """The three, under a supervisor."""
+    """All of them, under a supervisor."""
 
     def __init__(
         self, host: str, port: int, environment: Mapping[str, str], supervisor: Supervisor
@@ -86,6 +86,8 @@ class OwnProcesses:
 
     def _launch(self, name: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "runtime.cli", name, "--with-parent"]
+        if name == "scrub":
+            command.append("--every")
         if name == "api":
             command += ["--host", self._host, "--port", str(self._port)]
         process = children.spawn(

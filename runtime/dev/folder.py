@@ -1,8 +1,9 @@
 """The folder in which a `customers dev` keeps its data, its secrets and who its processes are.
 
-It holds pg<version>/ and nats/ (the data), logs/, secrets.json and master.keys (what a next start
-needs again), run.json (for the other commands) and processes.json (for cleaning up after a
-`kill -9`). Nobody else can read any of it.
+It holds pg<version>/ and nats/ (the data), logs/, secrets.json, master.keys, signing.keys and
+erasures.ndjson, the ledger of erasures (what a next start needs again), heads.jsonl (the signed
+heads), run.json (for the other commands) and processes.json (for cleaning up after a `kill -9`).
+Nobody else can read any of it.
 """
 
 import base64
@@ -64,6 +65,15 @@ class DevFolder:
         if not path.exists():
             key = base64.b64encode(secrets.token_bytes(32)).decode()
             self._write("master.keys", f"development:{key}\n".encode())
+        return path
+
+    @property
+    def signing_keys_file(self) -> Path:
+        """The file with the key that signs heads in development, made when there is none."""
+        path = self.path / "signing.keys"
+        if not path.exists():
+            key = base64.b64encode(secrets.token_bytes(32)).decode()
+            self._write("signing.keys", f"development:{key}\n".encode())
         return path
 
     def save_secrets(self) -> None:

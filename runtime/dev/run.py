@@ -27,7 +27,7 @@ from runtime.logs import is_text
 from runtime.settings import Settings, read_master_keys
 
 # Who writes stops first; what the others need stops last.
-_STOP_ORDER = ("api", "projector", "relay", "nats", "postgres")
+_STOP_ORDER = ("api", "scrub", "projector", "relay", "nats", "postgres")
 log = structlog.get_logger()
 
 
@@ -155,6 +155,16 @@ class Development:
         }
         if not settings.master_keys:
             environment["CUSTOMERS_MASTER_KEYS_FILE"] = str(self._folder.master_keys_file)
+        if not settings.signing_keys:
+            environment["CUSTOMERS_SIGNING_KEYS_FILE"] = str(self._folder.signing_keys_file)
+        if not settings.head_file:
+            environment["CUSTOMERS_HEAD_FILE"] = str(self._folder.path / "heads.jsonl")
+        # So that there is soon one to look at.
+        for variable, value in (("HEAD_SECONDS", "10"), ("PUBLISH_HEADS", "true")):
+            if not os.environ.get(f"CUSTOMERS_{variable}"):
+                environment[f"CUSTOMERS_{variable}"] = value
+        if not settings.erasure_ledger:
+            environment["CUSTOMERS_ERASURE_LEDGER"] = str(self._folder.path / "erasures.ndjson")
         return environment
 
     def _check_foreign_nats(self, settings: Settings) -> None:
@@ -192,6 +202,8 @@ class Development:
             database_url=settings.database_url,
             nats_url=settings.nats_url,
             master_keys_file=keys_file,
+            signing_keys_file="" if settings.signing_keys else str(folder.signing_keys_file),
+            head_file=settings.head_file or str(folder.path / "heads.jsonl"),
             pids=self._pids(),
         )
         folder.save_running(self._running)
@@ -218,6 +230,8 @@ class Development:
             "CUSTOMERS_NATS_URL": running.nats_url,
             "CUSTOMERS_PUBLIC_URL": running.public_url,
             "CUSTOMERS_MASTER_KEYS_FILE": running.master_keys_file,
+            "CUSTOMERS_SIGNING_KEYS_FILE": running.signing_keys_file,
+            "CUSTOMERS_HEAD_FILE": running.head_file,
         }
         return {name: value for name, value in exports.items() if value}
 

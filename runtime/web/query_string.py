@@ -2,10 +2,11 @@
 
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Final, NoReturn
 from urllib.parse import parse_qsl
 
+from runtime.clock import MOMENT, moment_of
 from runtime.field_error import FieldError
 from runtime.text import CONTROL
 from runtime.web.ignored import shown, tell_first, warn_of_ignored
@@ -14,13 +15,8 @@ from runtime.web.problems import ApiError, invalid_request
 VALUES_MAX: Final = 100
 _PARAMETERS_MAX: Final = 1000
 _QUERY: Final = "query"
+_A_MOMENT: Final = "a moment in RFC 3339, such as 2026-01-31T12:00:00Z"
 _WHOLE_NUMBER: Final = re.compile(r"-?[0-9]+")
-# RFC 3339. A plus that was not percent-encoded arrives as a space.
-_MOMENT: Final = re.compile(
-    r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}):([0-9]{2})(\.[0-9]+)?"
-    r"(?:[Zz]|([+ -])([0-9]{2}:[0-5][0-9]))"
-)
-
 Parameters = Mapping[str, list[str]]
 
 
@@ -69,12 +65,8 @@ class ParameterReader:
             message = f"{name} must be a whole number from {least} to {most}."
             self.refuse(name, message, "not_a_number")
             return default
-        # Python itself refuses to read numbers of thousands of digits.
-        number = int(text) if len(text) <= len(str(most)) + 10 else -1
-        if not least <= number <= most:
-            self.refuse(name, f"{name} must be from {least} to {most}.", "out_of_range")
-            return default
-        return number
+        number = self._number(name, text, least, most)
+        return default if number is None else number
 
     def one(self, name: str) -> str | None:
         """A parameter that may be given once."""
@@ -108,19 +100,42 @@ class ParameterReader:
     def moment(self, name: str) -> datetime | None:
         """A moment in RFC 3339, in UTC; digits beyond the microsecond are dropped."""
         text = self.one(name)
+        return None if text is None else self._moment(name, text, _A_MOMENT)
+
+    def number_or_moment(self, name: str, most: int, number_of: str) -> int | datetime | None:
+        """A whole number from 1 to `most`, which is a `number_of` something, or a moment."""
+        text = self.one(name)
         if text is None:
             return None
-        match = _MOMENT.fullmatch(text)
+        if _WHOLE_NUMBER.fullmatch(text) is not None:
+            return self._number(name, text, 1, most)
+        return self._moment(name, text, f"a {number_of}, from 1 on, or {_A_MOMENT}")
+
+    def _number(self, name: str, text: str, least: int, most: int) -> int | None:
+        # Python itself refuses to read numbers of thousands of digits.
+        number = int(text) if len(text) <= len(str(most)) + 10 else -1
+        if least <= number <= most:
+            return number
+        self.refuse(name, f"{name} must be from {least} to {most}.", "out_of_range")
+        return None
+
+    def _moment(self, name: str, text: str, wanted: str) -> datetime | None:
+        match = MOMENT.fullmatch(text)
         if match is None:
-            message = f"{name} must be a moment in RFC 3339, such as 2026-01-31T12:00:00Z."
-            self.refuse(name, message, "invalid_moment")
+            self.refuse(name, f"{name} must be {wanted}.", "invalid_moment")
             return None
         try:
-            return _moment(match)
+            return moment_of(match)
         except (ValueError, OverflowError):
             message = f"{name} is no moment that a calendar has between the years 1 and 9999."
             self.refuse(name, message, "out_of_range")
             return None
+
+    def exclude(self, name: str, why: str) -> None:
+        """Refuse a parameter that is known, but not together with others of this call."""
+        self._asked.add(name)
+        if name in self._parameters:
+            self.refuse(name, why, "excluded")
 
     def refuse(self, name: str, error: str, code: str) -> None:
         """Note something wrong with a parameter."""
@@ -169,12 +184,3 @@ def _more_unknown(rest: int) -> FieldError:
 
 def _ignored(name: str) -> str:
     return f"{shown(name)} is no parameter of this call and was ignored."
-
-
-def _moment(match: re.Match[str]) -> datetime:
-    date, minute, second, fraction, sign, offset = match.groups()
-    # A leap second is read as the first moment of the next minute: no clock of ours has one.
-    leap = second == "60"
-    text = f"{date}T{minute}:{'59' if leap else second}{(fraction or '')[:7]}"
-    text += f"{'-' if sign == '-' else '+'}{offset}" if offset else "+00:00"
-    return datetime.fromisoformat(text).astimezone(UTC) + timedelta(seconds=leap)

@@ -200,6 +200,7 @@ def test_every_command_of_ours_exists(compose: Compose) -> None:
     assert {name for name, service in compose.services.items() if service.build} == {
         *PROCESSES,
         "migrate",
+        "scrub",
     }
 
 
@@ -231,7 +232,7 @@ def test_images_are_pinned_and_those_of_the_servers_are_what_the_tests_run_on(
     images = {name: service.image for name, service in compose.services.items()}
     assert images["postgres"] == images["users"] == POSTGRES_IMAGE
     assert images["nats"] == f"{NATS_IMAGE}-alpine"
-    ours = {images[name] for name in (*PROCESSES, "migrate")}
+    ours = {images[name] for name in (*PROCESSES, "migrate", "scrub")}
     assert ours == {f"customers:{project.version}"}
 
 
@@ -264,7 +265,7 @@ def test_the_image_holds_every_package_and_what_the_health_checks_run(
     assert {f"{package}/" for package in packages} <= set(copied)
     allowed = (ROOT / ".dockerignore").read_text().split()
     assert set(copied) == {line[1:] for line in allowed if line.startswith("!")}
-    for name in ("relay", "projector"):
+    for name in ("relay", "projector", "scrub"):
         check = compose.services[name].healthcheck
         assert check is not None
         assert check.test == ["CMD", "python", "/opt/customers/heartbeat.py", name]
@@ -298,4 +299,4 @@ def test_the_heartbeat_check_knows_the_conditions_that_are_trouble() -> None:
     trouble = set(runpy.run_path(str(ROOT / "deploy/heartbeat.py"))["_IN_TROUBLE"])
     assert trouble == set(TROUBLED)
     assert trouble <= set(get_args(RelayCondition))
-    assert trouble - set(get_args(Condition)) == {"damaged"}
+    assert trouble - set(get_args(Condition)) == {"damaged", "erasures wait", "not signing"}

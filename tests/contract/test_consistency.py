@@ -49,7 +49,7 @@ async def a_running_projector(settings: Settings, keyring: Keyring) -> AsyncGene
         return await connect(settings, Role.PROJECTOR, "test projector")
 
     runner = ProjectorRunner(
-        connecting, no_nats, keyring, log_id=settings.log_id, ring=nobody_hears
+        connecting, no_nats, keyring, 1, log_id=settings.log_id, ring=nobody_hears
     )
     task = asyncio.create_task(runner.run())
     try:

@@ -220,7 +220,7 @@ async def test_of_an_erased_customer_there_are_the_events_without_data(
     assert sequences(events) == [1, 2, 3]
     assert [event["data"] is None for event in events] == [True, False, False]
     assert events[2]["type"] == "CustomerErased"
-    assert events[2]["data"] == {"positions": [1]}
+    assert events[2]["data"] == {}
 
 
 async def test_while_the_key_is_there_an_erased_customers_events_can_be_read(

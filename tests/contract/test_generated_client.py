@@ -126,6 +126,24 @@ def test_one_customer_from_creation_to_restoration(api: Generated) -> None:
     assert (restored.parsed.data.id, restored.parsed.data.version) == (customer.id, 5)
 
 
+def test_all_that_is_known_of_one_customer_until_it_is_erased(api: Generated) -> None:
+    body = api.models.NewCustomer(email="known@example.com", first_name="Jane")
+    customer = api("create_customer", body=body, x_reason="to know").parsed.data
+
+    (entry,) = api("get_history", customer.id).parsed.data
+    known = api("get_personal_data", customer.id).parsed.data
+    assert (entry.reason, entry.version) == ("to know", 1)
+    assert (known.customer, known.status) == (customer, "live")
+    assert [event.data.additional_properties["reason"] for event in known.events] == ["to know"]
+    assert [access.action for access in known.accesses] == ["history", "export"]
+    assert api("head_get_history", customer.id).status_code == 200
+    assert api("head_get_personal_data", customer.id).status_code == 200
+
+    receipt = api("erase_customer", customer.id).parsed.data
+    assert receipt.customer_id == customer.id
+    assert api("get_personal_data", customer.id).status_code == 410
+
+
 def test_one_customer_by_an_external_id_with_a_slash(api: Generated) -> None:
     external_id = "crm/4711 ä%2F"
     body = api.models.CustomerChanges(email="slash@example.com")
@@ -244,6 +262,8 @@ def test_the_service_tells_about_itself(api: Generated) -> None:
     assert "<html" in api("docs").parsed
     assert api("docs_asset", "docs.js").status_code == 200
     assert "What to do" in api("problem_page", "rate_limited").parsed
+    assert api("log_head").status_code == 404
+    assert api("head_log_head").status_code == 404
     assert api("head_live").status_code == 200
     assert api("head_ready").status_code == 200
     assert api("head_openapi").status_code == 200

@@ -2,6 +2,8 @@
 
 import asyncio
 from collections.abc import AsyncGenerator
+from datetime import UTC, datetime
+from uuid import UUID
 
 import httpx
 import pytest
@@ -9,11 +11,13 @@ from psycopg import AsyncConnection, Connection, sql
 from psycopg.errors import InsufficientPrivilege
 from psycopg.rows import TupleRow
 
-from events.envelope import CustomerId, WorkspaceId
+from events.envelope import CustomerId, StreamVersion, WorkspaceId
 from events.feed import FEED_BEGINNING, FeedLog
+from events.history import HistoryLog
 from query_side.list_query import NEWEST_FIRST, Filters, ListQuery
 from query_side.queries import ReadModel
-from runtime.postgres import Role, connect, connect_as_owner, make_pool
+from runtime.api_keys import issue_key, name_keys
+from runtime.postgres import Pool, Role, ask, connect, connect_as_owner, make_pool
 from runtime.settings import Settings
 from runtime.text import search_patterns
 from tests.support.api import CUSTOMERS, make_key, running_api
@@ -176,8 +180,11 @@ async def test_the_api_can_read_no_table_but_the_checkpoints(
 # These tell nothing of any workspace, or are given what only its own process can know.
 WITHOUT_WORKSPACE = {
     "log.append",
+    "log.note_ledger_place",
+    "log.read_ledger_place",
     "log.read_place",
     "log.keep_secret",
+    "log.newest_head",
     "log.prune_receipts",
     "control.beat",
     "control.find_api_key",
@@ -253,6 +260,40 @@ async def test_the_feed_without_the_workspace_is_empty(
         assert (page.events, page.end, page.position) == ([], FEED_BEGINNING, 0)
         assert await feed.read_page(nobody, own.end, limit=10, size=1000) is None
         assert await feed.find_ends([nobody]) == {nobody: FEED_BEGINNING}
+
+
+async def test_the_past_without_the_workspace_is_empty(
+    customers: Customers, settings: Settings
+) -> None:
+    (jane,) = await customers.add(REFERENCE)
+    acme, first, now = WorkspaceId("acme"), StreamVersion(1), datetime.now(UTC)
+    async with make_pool(settings, Role.API, "test api", size=2) as pool:
+        log = HistoryLog(pool, settings.log_id)
+        place = await log.find_moment(acme, now)
+        assert place is not None
+        assert place.sequence == 1
+        for name in ("acme", "", None, "%", "ACME", "acme/", "globex"):
+            asked = WorkspaceId(name)  # pyright: ignore[reportArgumentType] - the fault that is tried
+            is_own = name == acme
+            page = await log.read_page(asked, jane, StreamVersion(0), limit=9, size=1000)
+            assert (page is not None) is is_own
+            assert (await log.read_version(asked, jane, first) is not None) is is_own
+            assert (await log.read_at(asked, jane, place) is not None) is is_own
+            listed = await log.list_at(asked, place, None, limit=9, looks=9)
+            assert (len(listed.customers), listed.next_before) == (int(is_own), None)
+            assert await log.has_moment(asked, place) is is_own
+            assert await log.find_moment(asked, now) == (place if is_own else FEED_BEGINNING)
+            assert len(await _names(pool, asked, _key(settings))) == int(is_own)
+
+
+async def _names(pool: Pool, workspace_id: WorkspaceId, key_id: UUID) -> dict[UUID, str]:
+    return await ask(pool, lambda connection: name_keys(connection, workspace_id, [key_id]))
+
+
+def _key(settings: Settings) -> UUID:
+    """The id of a new key of acme."""
+    with connect_as_owner(settings, "test keys") as owner:
+        return issue_key(owner, workspace="acme").key_id
 
 
 async def test_the_same_questions_with_the_workspace_are_answered(

@@ -19,6 +19,7 @@ from command_side.openapi import DESCRIPTION as COMMANDS
 from events.published_schemas import PUBLISHED
 from query_side.openapi import DESCRIPTION as QUERIES
 from runtime.processes import api_app, api_document
+from runtime.published_heads import log_head_part
 from runtime.settings import Settings
 from runtime.web.envelope import BASE_PATH
 from runtime.web.openapi.document import describe
@@ -127,7 +128,8 @@ async def test_it_names_every_route_with_its_methods_and_scope_and_no_other(
 
 def test_nothing_is_described_that_is_not_there() -> None:
     event_docs = describe_event_docs(PUBLISHED, "application/schema+json")
-    parts = (COMMANDS, QUERIES, SERVICE, event_docs)
+    log_head = log_head_part(Settings(), None).description
+    parts = (COMMANDS, QUERIES, SERVICE, event_docs, log_head)
     described = {name for part in parts for name in part.operations}
     assert described == {
         operation["operationId"] for _, method, operation in operations() if method != "HEAD"

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import AsyncGenerator, Awaitable, Callable
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
 import httpx
@@ -19,7 +20,9 @@ from events.feed import FeedPlace
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.token import Tokens
+from query_side.cursors import Cursors
 from query_side.feed_cursors import FeedCursors
+from query_side.past_cursors import PlaceInPast
 from runtime.postgres import connect_as_owner
 from runtime.processes import api_document
 from runtime.sealing import Sealer
@@ -105,6 +108,13 @@ async def with_a_key_to_read(at: Failing) -> Answers:
 async def with_a_key_to_write(at: Failing) -> Answers:
     key = {"X-Api-Key": make_key(at.settings, "acme", "customers:write")}
     return [(await at.api.get(CUSTOMERS, headers=key), CUSTOMERS)]
+
+
+@makes("missing_scope.erase")
+async def with_a_key_that_may_not_erase(at: Failing) -> Answers:
+    key = {"X-Api-Key": make_key(at.settings, "acme", "customers:read", "customers:write")}
+    path = f"{NOBODY}/personal-data"
+    return [(await at.api.delete(path, headers=key), f"{ONE}/personal-data")]
 
 
 @makes("rate_limited")
@@ -205,7 +215,11 @@ async def another_version(at: Failing) -> Answers:
 
 @makes("customer_not_found")
 async def nobody(at: Failing) -> Answers:
-    return await ask(at.api, ("GET", "PUT", "PATCH", "DELETE"), NOBODY, ONE)
+    history = f"{NOBODY}/history", f"{ONE}/history"
+    return [
+        *await ask(at.api, ("GET", "PUT", "PATCH", "DELETE"), NOBODY, ONE),
+        *await ask(at.api, ("GET",), *history),
+    ]
 
 
 @makes("external_id_not_found")
@@ -262,7 +276,10 @@ async def a_token_of_another_history(at: Failing) -> Answers:
     lost = {TOKEN: tokens.issue(ACME, generation=1, position=Position(1), chain=b"elsewise")}
     return [
         (await at.api.get(url, headers=lost), path)
-        for url, path in ((CUSTOMERS, CUSTOMERS), (NOBODY, ONE), (EVENTS, EVENTS), (STREAM, STREAM))
+        for url, path in (
+            *((CUSTOMERS, CUSTOMERS), (NOBODY, ONE), (f"{NOBODY}/history", f"{ONE}/history")),
+            *((EVENTS, EVENTS), (STREAM, STREAM)),
+        )
     ]
 
 
@@ -282,6 +299,48 @@ async def a_cursor_of_another_history(at: Failing) -> Answers:
     place = FeedPlace(sequence=1, chain=b"elsewise")
     lost = FeedCursors(at.settings.log_id).write(ACME, place)
     return [(await at.api.get(f"{path}?after={lost}"), path) for path in (EVENTS, STREAM)]
+
+
+@makes("history_out_of_range")
+async def more_of_a_history_than_a_page_has(at: Failing) -> Answers:
+    one = f"{CUSTOMERS}/{await create(at.api)}"
+    return [(await at.api.get(f"{one}/history?limit=501"), f"{ONE}/history")]
+
+
+@makes("customer_not_then")
+async def nobody_before_there_was_anybody(at: Failing) -> Answers:
+    return [(await at.api.get(f"{CUSTOMERS}/{await create(at.api)}?as_of=2"), ONE)]
+
+
+@makes("moment_to_come")
+async def what_will_be(at: Failing) -> Answers:
+    one = f"{CUSTOMERS}/{await create(at.api)}"
+    query = "?as_of=9999-01-01T00:00:00Z"
+    return [
+        (await at.api.get(f"{url}{query}"), path) for url, path in ((one, ONE), (CUSTOMERS,) * 2)
+    ]
+
+
+@makes("lost_list")
+async def a_list_of_another_history(at: Failing) -> Answers:
+    cursor = {"per_page": "1", "as_of": "2026-01-01T00:00:00.000000Z"}
+    place = PlaceInPast(moment=FeedPlace(sequence=1, chain=b"elsewise"), before=1)
+    then = datetime(2026, 1, 1, tzinfo=UTC)
+    cursors = Cursors(Sealer(read_master_keys(at.settings)))
+    cursor["cursor"] = cursors.write(ACME, place.cursor(then))
+    return [(await at.api.get(CUSTOMERS, params=cursor), CUSTOMERS)]
+
+
+@makes("access_not_recorded")
+async def a_read_that_cannot_be_recorded(at: Failing) -> Answers:
+    one = f"{CUSTOMERS}/{await create(at.api)}"
+    with connect_as_owner(at.settings, "test accesses") as owner:
+        owner.execute("REVOKE EXECUTE ON FUNCTION control.record_access FROM customers_api")
+    return [
+        (await at.api.get(f"{one}/history"), f"{ONE}/history"),
+        (await at.api.get(f"{one}?as_of=1"), ONE),
+        (await at.api.get(f"{CUSTOMERS}?as_of=2026-01-01T00:00:00Z"), CUSTOMERS),
+    ]
 
 
 @makes("unavailable")
@@ -308,6 +367,11 @@ async def a_problem_that_there_is_not(at: Failing) -> Answers:
 @makes("unknown_schema")
 async def a_schema_that_there_is_not(at: Failing) -> Answers:
     return [(await at.api.get("/schemas/Nothing/1"), "/schemas/{event_type}/{version}")]
+
+
+@makes("no_head")
+async def a_head_where_none_is_published(at: Failing) -> Answers:
+    return [(await at.api.get("/log/head"), "/log/head")]
 
 
 @makes("nothing_here")

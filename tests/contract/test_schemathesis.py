@@ -18,7 +18,7 @@ pytestmark = pytest.mark.timeout(300)
 
 ROOT = Path(__file__).parent.parent.parent
 LEAST_CASES = 2000
-CASES_PER_CALL = int(os.environ.get("CUSTOMERS_SCHEMATHESIS_CASES", "15"))
+CASES_PER_CALL = int(os.environ.get("CUSTOMERS_SCHEMATHESIS_CASES", "8"))
 """For a longer run: CUSTOMERS_SCHEMATHESIS_CASES=500 pytest tests/contract/test_schemathesis.py"""
 
 

@@ -1,9 +1,10 @@
 """What a client sees while a part of the service is away, and after it is back."""
 
+import asyncio
 import json
 import os
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 
 import httpx
@@ -38,6 +39,11 @@ def write(dev: Dev) -> httpx.Response:
     return dev.api.post("/customers", json={"email": "a@b.test"}, timeout=60)
 
 
+async def at_once(*calls: Callable[[], httpx.Response]) -> list[httpx.Response]:
+    """The answers to calls that wait side by side."""
+    return await asyncio.gather(*(asyncio.to_thread(call) for call in calls))
+
+
 def listed(dev: Dev) -> list[str]:
     """The ids of the newest customers, fresh."""
     answer = dev.api.get("/customers?per_page=100")
@@ -49,8 +55,9 @@ def listed(dev: Dev) -> list[str]:
 @pytest.fixture(scope="module")
 def dev() -> Generator[Dev]:
     """One running service for all these tests."""
-    # Longer than a busy machine needs, not longer than a test may wait for what stays stale.
-    with a_place() as place, running_dev(place, CUSTOMERS_READ_WAIT="5") as started:
+    # Longer than a busy machine needs, not longer than a test may wait for what does not come.
+    waits = {"CUSTOMERS_READ_WAIT": "4", "CUSTOMERS_WRITE_WAIT": "5"}
+    with a_place() as place, running_dev(place, **waits) as started:
         yield started
 
 
@@ -88,8 +95,9 @@ async def test_after_nats_was_killed_everything_is_published(dev: Dev) -> None:
 async def test_with_the_projector_stopped_reads_are_marked_stale(dev: Dev) -> None:
     with stopped(dev.pid_now("projector")):
         customer_id = create(dev, "unseen")
-        got = dev.api.get(f"/customers/{customer_id}")
-        page = dev.api.get("/customers")
+        got, page = await at_once(
+            lambda: dev.api.get(f"/customers/{customer_id}"), lambda: dev.api.get("/customers")
+        )
         eventual = dev.api.get("/customers?consistency=eventual")
 
         assert got.status_code == 404
@@ -109,12 +117,12 @@ async def test_without_a_database_answers_are_503_in_words_and_it_recovers(dev: 
         # Its sessions outlive it for a moment, and what they commit counts.
         await until(lambda: write(dev).status_code == 503, 60)
         await until(lambda: dev.api.get("/customers", timeout=60).status_code == 503, 60)
-        answers = [
-            write(dev),
-            dev.api.get(f"/customers/{before}", timeout=60),
-            dev.api.get("/customers", timeout=60),
-        ]
-        ready = dev.api.get(f"{dev.said['url']}/health/ready", timeout=60)
+        *answers, ready = await at_once(
+            lambda: write(dev),
+            lambda: dev.api.get(f"/customers/{before}", timeout=60),
+            lambda: dev.api.get("/customers", timeout=60),
+            lambda: dev.api.get(f"{dev.said['url']}/health/ready", timeout=60),
+        )
 
     for answer in answers:
         assert answer.status_code == 503, answer.text

@@ -46,6 +46,11 @@ EXPECTED = {
     "Catch typos": '"status_code":200 … "warnings":["lastname is no field'
     ' … "status_code":400 … "code":"unknown_field"',
     "Say who and why": '200 OK … x-request-id: ticket-99 … "request_id":"ticket-99"',
+    "Who changed what, and how it was then": '"type":"CustomerCreated"'
+    ' … "changes":{"email":{"from":null,"to":"jane@example.com"} … "next_after":2'
+    ' … "first_name":"Jane" … "version":1 … "version":1 … "as_of":" … history … as_of',
+    "Everything known of a person": "{",
+    "Forget a person": '"where":"log","state":"done" … "status_code":410 … "type":"CustomerErased"',
     "Follow everything that happens": '"specversion":"1.0" … "has_more":false … "data":[]'
     " … event: CustomerCreated\ndata: {"
     ' … "hand_over":{"stream":"CUSTOMERS_1_1","subject":"customers.1.1.',
@@ -60,6 +65,14 @@ EXPECTED = {
     "From the shell": 'log head … updated … {"position": … "type":"CustomerUpdated"'
     " … event 1 of log 1"
     " … whsec_ … --> … connection refused",
+    "Looking back": '{"position":1,"event":{ … {"position":3,"event":{'
+    " … version 1, since … jane@example.com … updated_at",
+    "Erasing": "customer … erased … read_model … What stays: … dev … dev",
+    "Is anything left of a person?": "value 1: j@e… … table edition_1.customers.document"
+    " … messages of JetStream … write-ahead log … value 2: +… … found … nowhere",
+    "The scrub": "log.receipts: written anew … built anew as edition 2 … clean",
+    "Master keys": "current: wraps what is new … wrapped by development: 0 data keys",
+    "The read model, built anew": "what the log says … is live … kept … live … is live … dropped",
 }
 
 

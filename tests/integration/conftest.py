@@ -1,7 +1,7 @@
 """The fixtures that these tests share."""
 
-from tests.support.clients import api, both, customers, other_process, reader, writer
-from tests.support.subscribing import broker, client, stream, stubborn
+from tests.support.clients import api, both, customers, other_process, owner, reader, writer
+from tests.support.subscribing import broker, client, impatient, stream, stubborn
 
 __all__ = [
     "api",
@@ -9,7 +9,9 @@ __all__ = [
     "broker",
     "client",
     "customers",
+    "impatient",
     "other_process",
+    "owner",
     "reader",
     "stream",
     "stubborn",

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import AsyncGenerator, Callable
 from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
@@ -18,18 +18,11 @@ from runtime.cli import customers
 from runtime.cli_keys import parse_expiry, parse_span
 from runtime.failure import Failure
 from runtime.ids import new_id
-from runtime.postgres import Role, connect, connect_as_owner
+from runtime.postgres import Role, connect
 from runtime.settings import Settings, read_master_keys
 from tests.support.servers import Servers
 
 NOBODY = new_id()
-
-
-@pytest.fixture
-def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
-    """The database with its owner's rights, as the command line has it."""
-    with connect_as_owner(settings, "test owner") as connection:
-        yield connection
 
 
 @pytest.fixture

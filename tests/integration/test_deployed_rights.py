@@ -17,7 +17,17 @@ from nats.aio.msg import Msg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
 from events.envelope import Position
-from events.jetstream import POSITION_HEADER, appended_ping, projected_ping, stream_config
+from events.head_sources import HeadStream
+from events.heads import EXAMPLE_HEAD
+from events.jetstream import (
+    POSITION_HEADER,
+    appended_ping,
+    heads_subject,
+    ledger_subject,
+    projected_ping,
+    stream_config,
+)
+from events.keys import Keyring
 from events.relay import RelayState
 from events.subscriber import BEGINNING, CustomerSubscriber
 from runtime.doctor import examine
@@ -25,13 +35,18 @@ from runtime.embedded import EmbeddedPostgres, binaries
 from runtime.ids import new_id
 from runtime.key_ping import key_change_subject
 from runtime.nats import NatsLine
+from runtime.operator_scrub import run_scrub
 from runtime.postgres import Role, connect
 from runtime.schema import migrate
+from runtime.scrub_wal import wal_rights
 from runtime.settings import Settings
 from runtime.status import read_status
+from tests.support.builders import Writer
 from tests.support.certificates import Authority
+from tests.support.command import Command
 from tests.support.deployed import DEPLOY, a_deployment, connected, deployed_nats, read_secret
 from tests.support.signals import until
+from tests.support.writing import write
 
 ROLES: Final = {"api": Role.API, "relay": Role.RELAY, "projector": Role.PROJECTOR}
 START: Final = Position(0)
@@ -93,6 +108,36 @@ async def test_the_user_of_a_process_can_become_its_role_and_no_other(
     for role in set(Role) - {ROLES[user]}:
         with pytest.raises(psycopg.OperationalError, match="permission denied to set role"):
             await connect(settings, role, "test")
+
+
+def test_the_owner_may_scrub_everything_and_is_told_what_it_lacks_otherwise(
+    deployed_urls: dict[str, str], master_keys: str
+) -> None:
+    settings = Settings(database_url=deployed_urls["customers"], master_keys=master_keys)
+    assert run_scrub(settings, 4.0, [].append).scrub.left_over == []
+    with psycopg.connect(deployed_urls["api"], autocommit=True) as other:
+        rights = wal_rights(other)
+    assert rights.missing == ["GRANT pg_monitor TO {user}", "GRANT pg_checkpoint TO {user}"]
+
+
+def test_the_user_of_the_relay_may_replay_look_back_and_export(
+    deployed_urls: dict[str, str], keyring: Keyring, master_keys: str
+) -> None:
+    writer = Writer(keyring)
+    customer = writer.a_customer()
+    by_process = {
+        user: Settings(database_url=deployed_urls[user], master_keys=master_keys) for user in ROLES
+    }
+    write(by_process["api"], writer.group(writer.event(customer)))
+    command = Command(settings=by_process["relay"])
+    for arguments in (
+        ("replay",),
+        ("state", "--customer", str(customer), "--at", "1"),
+        ("export", "customers", "--workspace", "acme"),
+        ("export", "person", "--customer", str(customer)),
+    ):
+        ran = command.run(*arguments)
+        assert (ran.code, "jane@example.com" in ran.out) == (0, True), ran.err
 
 
 @pytest.mark.parametrize("user", ROLES)
@@ -211,14 +256,32 @@ async def test_only_the_relay_publishes_events_and_the_projector_reads_them(
         assert (relay_refusals.words, projector_refusals.words) == ([], [])
 
 
+async def test_the_relay_keeps_signed_heads_and_reads_them_again(
+    place: Path, nats_port: int
+) -> None:
+    async with connected(place, nats_port, "relay") as (relay, refusals):
+        stream = HeadStream(lambda: relay, 1)
+        assert await stream.make()
+        await stream.append(EXAMPLE_HEAD)
+        assert [head async for head in stream.read()] == [EXAMPLE_HEAD]
+        assert refusals.words == []
+
+
 @pytest.mark.parametrize(
     ("user", "subject"),
     [
         ("api", EVENT),
         ("projector", EVENT),
         ("operator", EVENT),
+        ("projector", heads_subject(1, 1)),
+        ("operator", heads_subject(1, 1)),
         ("api", "$JS.API.STREAM.INFO.CUSTOMERS_1_1"),
         ("api", projected_ping(1)),
+        ("api", "$JS.API.STREAM.MSG.DELETE.CUSTOMERS_1_1"),
+        ("api", "$JS.API.DIRECT.GET.CUSTOMERS_1_1"),
+        ("api", ledger_subject(1)),
+        ("projector", ledger_subject(1)),
+        ("projector", "$JS.API.STREAM.MSG.DELETE.CUSTOMERS_1_1"),
         ("projector", "$JS.API.STREAM.DELETE.CUSTOMERS_1_1"),
         ("operator", "$JS.API.STREAM.PURGE.CUSTOMERS_1_1"),
     ],

@@ -1,7 +1,6 @@
 """Editions are made once, and their functions kept up to date under running readers."""
 
 import asyncio
-from collections.abc import Generator
 
 import psycopg
 import pytest
@@ -17,13 +16,6 @@ from tests.support.builders import Writer
 from tests.support.projecting import projecting
 from tests.support.querying import reading
 from tests.support.signals import until
-
-
-@pytest.fixture
-def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
-    """A connection with every right."""
-    with connect_as_owner(settings, "test owner") as connection:
-        yield connection
 
 
 def test_migrating_makes_one_live_edition_and_only_once(owner: Connection[TupleRow]) -> None:

@@ -1,11 +1,9 @@
 """The feed and JetStream hold the same events, and a reader of the one goes on with the other."""
 
 import asyncio
-from collections.abc import AsyncGenerator
 
 import httpx
 import msgspec
-import nats
 import pytest
 from msgspec import Raw, Struct
 from nats.aio.client import Client
@@ -28,14 +26,6 @@ class Page(Struct):
     """A page of the feed, its events byte for byte."""
 
     data: list[Raw]
-
-
-@pytest.fixture
-async def client(nats_url: str) -> AsyncGenerator[Client]:
-    """A NATS client with full rights."""
-    connected = await nats.connect(nats_url, pending_size=-1)
-    yield connected
-    await connected.close()
 
 
 async def test_the_feed_has_byte_for_byte_what_jetstream_has(

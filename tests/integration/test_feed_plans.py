@@ -5,12 +5,10 @@ from typing import Final
 
 import psycopg
 import pytest
-from psycopg import sql
-from psycopg.conninfo import make_conninfo
 
+from tests.support.databases import Databases
 from tests.support.plans import Explained, Plan, assert_no_scan, indexes, kinds, rows_read
 from tests.support.seeding import seed_events
-from tests.support.servers import Servers
 
 OWN: Final = 20_000
 INDEX: Final = "events_workspace_id_log_id_workspace_sequence_key"
@@ -18,17 +16,9 @@ PLACES: Final = [0, 1, OWN // 2, OWN - 100, OWN - 1]
 
 
 @pytest.fixture(scope="module", params=["with statistics", "planned while the log was empty"])
-def explained(
-    servers: Servers, template: str, request: pytest.FixtureRequest
-) -> Generator[Explained]:
+def explained(databases: Databases, request: pytest.FixtureRequest) -> Generator[Explained]:
     """A log of four workspaces that wrote in turns."""
-    name = "test_feed_plans"
-    identifier = sql.Identifier(name)
-    with psycopg.connect(servers.database_url, autocommit=True) as owner:
-        owner.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(identifier, sql.Identifier(template))
-        )
-    url = make_conninfo(servers.database_url, dbname=name)
+    url = databases.take()
     with psycopg.connect(url, autocommit=True) as connection:
         found = Explained(connection)
         for _ in range(10):
@@ -37,8 +27,7 @@ def explained(
         if request.param == "with statistics":
             connection.execute("VACUUM ANALYZE")
         yield found
-    with psycopg.connect(servers.database_url, autocommit=True) as owner:
-        owner.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(identifier))
+    databases.drop(url)
 
 
 def read(explained: Explained, after: int, limit: int = 100) -> tuple[int, list[Plan]]:

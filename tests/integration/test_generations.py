@@ -1,8 +1,5 @@
 """After a restore to an earlier point: the log goes on in a new generation, told to everybody."""
 
-from collections.abc import AsyncGenerator, Generator
-
-import nats
 import psycopg
 import pytest
 from nats.aio.client import Client
@@ -14,38 +11,16 @@ from events.envelope import Position
 from events.errors import LostHistory, NoFork
 from events.generations import begin_generation, find_fork
 from events.jetstream import stream_name
-from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.place import Place
 from events.subscriber import CustomerSubscriber
-from runtime.postgres import Role, connect, connect_as_owner
+from runtime.postgres import Role, connect
 from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.command import Command, Ran
 from tests.support.feed import lose_history
-from tests.support.relaying import relaying, until_published
+from tests.support.relaying import publish_creations, relaying, until_published
 from tests.support.signals import until
-
-
-@pytest.fixture
-async def client(nats_url: str) -> AsyncGenerator[Client]:
-    """A NATS client with full rights."""
-    connected = await nats.connect(nats_url, pending_size=-1)
-    yield connected
-    await connected.close()
-
-
-@pytest.fixture
-def writer(keyring: Keyring) -> Writer:
-    """A writer of one workspace."""
-    return Writer(keyring)
-
-
-@pytest.fixture
-def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
-    """The owner of the database."""
-    with connect_as_owner(settings, "test owner") as connection:
-        yield connection
 
 
 async def new_generation(settings: Settings) -> Ran:
@@ -110,9 +85,7 @@ async def test_where_history_parted_is_found_beside_holes_too(
     writer: Writer,
     erased: int,
 ) -> None:
-    await postgres_log.append([writer.creation() for _ in range(6)])
-    async with relaying(settings, client):
-        await until_published(settings, client, 6)
+    await publish_creations(settings, client, postgres_log, writer, 6)
     await client.jetstream().delete_msg(stream_name(settings.log_id, 1), erased)
     lose_history(settings, 4)
     await postgres_log.append([writer.creation() for _ in range(9)])
@@ -131,9 +104,7 @@ async def test_no_generation_begins_while_the_stream_is_a_copy_of_the_log(
     ran = await new_generation(settings)
     assert ran.code == 1
     assert "does not exist, and the relay makes it from the log" in ran.err
-    await postgres_log.append([writer.creation() for _ in range(2)])
-    async with relaying(settings, client):
-        await until_published(settings, client, 2)
+    await publish_creations(settings, client, postgres_log, writer, 2)
     await postgres_log.append([writer.creation()])
     ran = await new_generation(settings)
     assert ran.code == 1
@@ -148,9 +119,7 @@ async def test_of_two_who_begin_a_generation_only_one_does(
     log_reader: LogReader,
     writer: Writer,
 ) -> None:
-    await postgres_log.append([writer.creation() for _ in range(2)])
-    async with relaying(settings, client):
-        await until_published(settings, client, 2)
+    await publish_creations(settings, client, postgres_log, writer, 2)
     lose_history(settings, 1)
     fork = await find_fork(log_reader, client.jetstream(), settings.log_id)
     async with await connect(settings, Role.RELAY, "test generations") as connection:

@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import socket
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 import psycopg
@@ -14,15 +14,8 @@ from psycopg.rows import TupleRow
 from structlog.testing import capture_logs
 
 from runtime.lifecycle import Process, read_processes, registered, stop_signals
-from runtime.postgres import Role, connect, connect_as_owner
+from runtime.postgres import Role, connect
 from runtime.settings import Settings
-
-
-@pytest.fixture
-def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
-    """The database with its owner's rights, as `customers status` has it."""
-    with connect_as_owner(settings, "test owner") as connection:
-        yield connection
 
 
 class Line:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import Counter
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator
 from datetime import datetime
 
 import msgspec
@@ -27,20 +27,12 @@ from events.keys import Keyring
 from events.log import PostgresLog
 from projections.customers import fold_batch
 from projections.failures import list_failures, retry_failure
-from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 from runtime.text import tag_key
 from tests.support.builders import ACME, GLOBEX, JANE, Writer, created
 from tests.support.projecting import Projecting, projecting
 
 JOHN = CustomerData(email="john@example.com", tags=("vip", "gold"), external_id="cust-2")
-
-
-@pytest.fixture
-def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
-    """A connection that may look at and break everything."""
-    with connect_as_owner(settings, "test owner") as connection:
-        yield connection
 
 
 @pytest.fixture

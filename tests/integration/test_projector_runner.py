@@ -1,7 +1,7 @@
 """A projector keeps the read model up to date, whatever happens around it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 
 import msgspec
@@ -17,7 +17,7 @@ from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from projections.runner import ProjectorRunner
 from runtime.nats import NatsLine
-from runtime.postgres import Role, connect, connect_as_owner
+from runtime.postgres import Role, connect
 from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.signals import until
@@ -66,7 +66,7 @@ async def running(
         return await connect(settings, Role.PROJECTOR, name)
 
     running_.runner = ProjectorRunner(
-        connecting, client, keyring, log_id=settings.log_id, ring=running_.ring
+        connecting, client, keyring, 1, log_id=settings.log_id, ring=running_.ring
     )
     task = asyncio.create_task(running_.runner.run())
     try:
@@ -75,13 +75,6 @@ async def running(
         task.cancel()
         with suppress(asyncio.CancelledError):
             await task
-
-
-@pytest.fixture
-def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
-    """A connection that may look at and break everything."""
-    with connect_as_owner(settings, "test owner") as connection:
-        yield connection
 
 
 @pytest.fixture
@@ -256,7 +249,7 @@ async def test_a_database_that_is_away_at_start_is_waited_for(
 
     running_ = Running("test runner")
     runner = ProjectorRunner(
-        connecting, no_nats, keyring, log_id=settings.log_id, ring=running_.ring
+        connecting, no_nats, keyring, 1, log_id=settings.log_id, ring=running_.ring
     )
     task = asyncio.create_task(runner.run())
     await postgres_log.append([writer.creation()])
@@ -264,22 +257,6 @@ async def test_a_database_that_is_away_at_start_is_waited_for(
     is_there.set()
     await running_.reached(1)
     task.cancel()
-
-
-async def test_a_missing_edition_is_waited_for_in_words(
-    settings: Settings,
-    keyring: Keyring,
-    postgres_log: PostgresLog,
-    writer: Writer,
-    owner: Connection[TupleRow],
-) -> None:
-    owner.execute("UPDATE projections.editions SET live = false")
-    await postgres_log.append([writer.creation()])
-    async with running(settings, keyring) as projector:
-        await until(lambda: projector.runner.state.condition == "stopped")
-        assert "customers migrate" in projector.runner.state.words
-        owner.execute("UPDATE projections.editions SET live = true")
-        await projector.reached(1)
 
 
 async def test_a_newer_generation_is_followed(

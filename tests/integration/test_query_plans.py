@@ -7,15 +7,14 @@ from typing import Any, LiteralString
 import msgspec
 import psycopg
 import pytest
-from psycopg import Connection, sql
-from psycopg.conninfo import make_conninfo
+from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from query_side.list_query import NEWEST_FIRST, Filters, ListQuery
 from runtime.text import search_patterns
+from tests.support.databases import Databases
 from tests.support.plans import Explained, Plan, assert_no_scan, indexes, kinds, rows_read
 from tests.support.seeding import seed_customers
-from tests.support.servers import Servers
 
 ACME_CUSTOMERS = 30_000
 
@@ -77,24 +76,16 @@ class Seeded:
 
 
 @pytest.fixture(scope="module")
-def seeded(servers: Servers, template: str) -> Generator[Seeded]:
+def seeded(databases: Databases) -> Generator[Seeded]:
     """30,000 customers of acme and 100 each of sixty others, in a database of this module's own."""
-    name = "test_query_plans"
-    with psycopg.connect(servers.database_url, autocommit=True) as owner:
-        owner.execute(
-            sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(
-                sql.Identifier(name), sql.Identifier(template)
-            )
-        )
-    url = make_conninfo(servers.database_url, dbname=name)
+    url = databases.take()
     with psycopg.connect(url, autocommit=True) as connection:
         seed_customers(connection, "acme", ACME_CUSTOMERS)
         for number in range(60):
             seed_customers(connection, f"small-{number}", 100)
         connection.execute("VACUUM ANALYZE")
         yield Seeded(connection)
-    with psycopg.connect(servers.database_url, autocommit=True) as owner:
-        owner.execute(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(name)))
+    databases.drop(url)
 
 
 def a_query(

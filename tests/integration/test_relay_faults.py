@@ -21,7 +21,13 @@ from tests.support.api import CUSTOMERS, make_key, running_api, with_key
 from tests.support.builders import Writer
 from tests.support.command import Command
 from tests.support.nats_server import NatsServer, nats_with
-from tests.support.relaying import a_renderer, published, relaying, until_published
+from tests.support.relaying import (
+    a_renderer,
+    publish_creations,
+    published,
+    relaying,
+    until_published,
+)
 from tests.support.signals import until
 from tests.support.writing import create
 
@@ -119,9 +125,7 @@ async def test_a_purge_that_leaves_the_end_is_noticed(
 async def test_a_stream_purged_of_everything_stops_the_relay(
     settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, stream_name: str
 ) -> None:
-    await postgres_log.append([writer.creation() for _ in range(3)])
-    async with relaying(settings, client):
-        await until_published(settings, client, 3)
+    await publish_creations(settings, client, postgres_log, writer, 3)
     await client.jetstream().purge_stream(stream_name)
     async with relaying(settings, client) as relay:
         assert "Delete the stream, and it is filled again" in await said(relay, "stopped")

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Awaitable, Callable
 
 import msgspec
 import nats.errors
@@ -28,6 +29,16 @@ from tests.support.subscribing import place_of, positions, read, read_positions
 def history(log_id: int) -> list[KeyedEvent]:
     """Six events; the first, third and fifth are of globex."""
     return a_history(log_id, 6, workspaces=(ACME, GLOBEX))
+
+
+def checkpoints() -> tuple[list[int], Callable[[Place], Awaitable[None]]]:
+    """The positions that are kept, and what keeps them."""
+    kept: list[int] = []
+
+    async def keep(place: Place) -> None:
+        kept.append(place.position)
+
+    return kept, keep
 
 
 async def test_events_arrive_as_the_log_has_them(
@@ -143,11 +154,7 @@ async def test_reading_goes_on_from_a_place_that_was_stored(
 async def test_an_event_is_checkpointed_when_the_next_one_is_asked_for(
     stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
 ) -> None:
-    kept: list[int] = []
-
-    async def keep(place: Place) -> None:
-        kept.append(place.position)
-
+    kept, keep = checkpoints()
     await stream.publish(*history)
     async with CustomerSubscriber(client, log_id=log_id, checkpoint=keep) as subscriber:
         async for event in subscriber:
@@ -161,10 +168,7 @@ async def test_an_event_is_checkpointed_when_the_next_one_is_asked_for(
 async def test_an_event_whose_handling_failed_is_not_checkpointed(
     stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
 ) -> None:
-    kept: list[int] = []
-
-    async def keep(place: Place) -> None:
-        kept.append(place.position)
+    kept, keep = checkpoints()
 
     async def fail() -> None:
         async with CustomerSubscriber(client, log_id=log_id, checkpoint=keep) as subscriber:
@@ -180,11 +184,7 @@ async def test_an_event_whose_handling_failed_is_not_checkpointed(
 async def test_batches_hold_whatever_is_there(
     stream: HandStream, history: list[KeyedEvent], client: Client, log_id: int
 ) -> None:
-    kept: list[int] = []
-
-    async def keep(place: Place) -> None:
-        kept.append(place.position)
-
+    kept, keep = checkpoints()
     await stream.publish(*history)
     seen: list[int] = []
     async with CustomerSubscriber(client, log_id=log_id, checkpoint=keep) as subscriber:

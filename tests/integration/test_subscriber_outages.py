@@ -23,6 +23,8 @@ from tests.support.signals import until
 from tests.support.stream import HandStream
 from tests.support.subscribing import place_of, read, read_positions
 
+pytestmark = pytest.mark.usefixtures("impatient")
+
 
 @pytest.fixture
 def nats_url(broker: NatsServer) -> str:

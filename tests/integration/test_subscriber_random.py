@@ -19,7 +19,7 @@ from tests.support.nats_server import NatsServer, nats_with
 from tests.support.signals import until
 from tests.support.stream import HandStream
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = [pytest.mark.timeout(180), pytest.mark.usefixtures("impatient")]
 
 EVENTS = 400
 STEPS = 12

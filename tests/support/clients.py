@@ -3,13 +3,16 @@
 A conftest imports those that its tests share.
 """
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 
 import httpx
 import pytest
 from msgspec.structs import replace
+from psycopg import Connection
+from psycopg.rows import TupleRow
 
 from events.keys import Keyring
+from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 from tests.support.api import make_key, running_api, with_key
 from tests.support.builders import Writer
@@ -50,6 +53,13 @@ async def reader(settings: Settings) -> AsyncGenerator[httpx.AsyncClient]:
     """A client of the query side, with a key of acme and below the base path."""
     async with reading(settings) as reading_:
         yield reading_.client
+
+
+@pytest.fixture
+def owner(settings: Settings) -> Generator[Connection[TupleRow]]:
+    """A connection that may look at and break everything, as the command line has it."""
+    with connect_as_owner(settings, "test owner") as connection:
+        yield connection
 
 
 @pytest.fixture

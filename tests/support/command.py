@@ -6,9 +6,9 @@ import os
 import signal
 import sys
 import termios
-from asyncio.subprocess import PIPE, Process
+from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncGenerator, Generator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 
 import structlog
@@ -77,15 +77,44 @@ class Command:
 
     async def look(self, columns: int, *arguments: str, **environ: str) -> str:
         """What a terminal of this width gets to show; a little, that ends by itself."""
+        return await self._look(columns, arguments, environ, "stdout")
+
+    async def look_beside(self, columns: int, *arguments: str, **environ: str) -> str:
+        """What a terminal of this width gets to show beside stdout, which goes nowhere."""
+        return await self._look(columns, arguments, environ, "stderr")
+
+    async def _look(
+        self, columns: int, arguments: tuple[str, ...], environ: dict[str, str], shown: str
+    ) -> str:
         terminal, its_end = os.openpty()
         termios.tcsetwinsize(its_end, (24, columns))
         process = await asyncio.create_subprocess_exec(
-            *CUSTOMERS, *arguments, env=self._environ | environ, stdout=its_end
+            *CUSTOMERS,
+            *arguments,
+            env=self._environ | environ,
+            stdout=its_end if shown == "stdout" else DEVNULL,
+            stderr=its_end if shown == "stderr" else None,
         )
         os.close(its_end)
-        assert await process.wait() == 0
-        with os.fdopen(terminal, "rb", buffering=0) as shown:
-            return shown.read(65536).decode()
+        screen, code = await asyncio.gather(asyncio.to_thread(_read, terminal), process.wait())
+        assert code == 0
+        return screen
+
+    async def answer(self, words: str, *arguments: str, **environ: str) -> Ran:
+        """Run it with a terminal to ask at, where somebody answers this."""
+        terminal, its_end = os.openpty()
+        process = await asyncio.create_subprocess_exec(
+            *CUSTOMERS,
+            *arguments,
+            env=self._environ | environ,
+            stdin=its_end,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
+        os.close(its_end)
+        with os.fdopen(terminal, "wb", buffering=0) as typing:
+            typing.write(f"{words}\n".encode())
+            return await _ended(process)
 
     @asynccontextmanager
     async def running(self, *arguments: str, **environ: str) -> AsyncGenerator["Running"]:
@@ -130,3 +159,12 @@ async def _ended(process: Process) -> Ran:
     out, err = await process.communicate()
     assert process.returncode is not None
     return Ran(code=process.returncode, out=out.decode(), err=err.decode())
+
+
+def _read(terminal: int) -> str:
+    shown = b""
+    # An error tells that nobody writes to it any more.
+    with os.fdopen(terminal, "rb", buffering=0) as screen, suppress(OSError):
+        while piece := screen.read(65536):
+            shown += piece
+    return shown.decode()

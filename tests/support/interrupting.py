@@ -6,9 +6,12 @@ from contextlib import asynccontextmanager
 from command_side.app import CommandSide, command_side
 from events.append import Replayed
 from events.envelope import CustomerId, Position, WorkspaceId
+from events.erasure import Erasures
+from events.erasure_receipt import Retention
 from events.keys import Keyring
 from events.memory_log import MemoryLog
 from events.token import Tokens
+from runtime.postgres import Role, make_pool
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 
@@ -59,8 +62,10 @@ async def a_side(
     tokens = Tokens(Sealer(keys), log.log_id)
     async with command_side(
         log,
+        Erasures(make_pool(settings, Role.API, "test erasures", size=1), log.log_id),
         Keyring(keys),
         tokens,
+        retention=Retention(scrub_days=7, backup_days=35),
         on_appended=nobody,
         wait_seconds=wait_seconds,
         receipt_days=2,

@@ -10,11 +10,13 @@ from nats.js.errors import NotFoundError
 
 from events import jetstream
 from events.keys import Keyring
+from events.log import PostgresLog
 from events.relay import AUDIT_SECONDS, Relay
 from events.rendering import Renderer
 from runtime.postgres import Role, connect
 from runtime.settings import Settings, read_master_keys
 from runtime.tasks import end
+from tests.support.builders import Writer
 from tests.support.signals import LIMIT_SECONDS, until
 
 
@@ -64,6 +66,15 @@ async def until_published(
         return False
 
     await until(is_there)
+
+
+async def publish_creations(
+    settings: Settings, client: Client, log: PostgresLog, writer: Writer, count: int
+) -> None:
+    """Append so many creations to an empty log, and have a relay publish them."""
+    await log.append([writer.creation() for _ in range(count)])
+    async with relaying(settings, client):
+        await until_published(settings, client, count)
 
 
 async def published(settings: Settings, client: Client, count: int) -> list[Msg]:

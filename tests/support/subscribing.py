@@ -12,6 +12,7 @@ import pytest
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from events import delivery
 from events.append import KeyedEvent
 from events.envelope import Position, RecordedEvent
 from events.keys import Keyring
@@ -42,6 +43,13 @@ async def stream(client: Client, keyring: Keyring, log_id: int) -> HandStream:
     stream_ = HandStream(client, keyring, log_id)
     await stream_.make()
     return stream_
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Subscribers that try again, and look for a newer generation, almost at once."""
+    monkeypatch.setattr(delivery, "_RETRY_SECONDS", 0.05)
+    monkeypatch.setattr(delivery, "_PROBE_SECONDS", 0.1)
 
 
 class Stubborn(Client):

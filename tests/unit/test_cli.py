@@ -3,6 +3,8 @@
 import base64
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Generator
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from runtime.cli import customers
-from runtime.cli_root import explain
+from runtime.cli_root import LazyCommand, explain
 from runtime.failure import Failure
 from runtime.settings import SettingsError
 from tests.support.command import logging_kept
@@ -26,11 +28,23 @@ COMMANDS = [
     "relay",
     "projector",
     "listen",
+    "accesses",
+    "erase",
+    "erasures",
     "events",
     "events tail",
     "events show",
     "keys",
+    "master-keys",
+    "rebuild",
+    "rebuild rollback",
+    "rebuild drop",
+    "rebuild cancel",
+    "rebuild status",
+    "rebuild list",
+    "scrub",
     "workspaces",
+    "workspaces offboard",
     "status",
     "doctor",
 ]
@@ -74,6 +88,53 @@ def test_every_command_is_listed(run: Callable[..., Result]) -> None:
     assert all(command.split()[0] in output for command in COMMANDS)
 
 
+def test_a_command_in_a_module_of_its_own_is_loaded_when_it_is_called_and_not_for_the_list() -> (
+    None
+):
+    late = [one for one in customers.commands.values() if isinstance(one, LazyCommand)]
+    assert late
+    script = (
+        "import sys; from runtime.cli import customers; "
+        "customers(['--help'], standalone_mode=False); print(*sys.modules)"
+    )
+    listed = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    loaded = listed.stdout.splitlines()[-1].split()
+    assert {name for name in loaded if name.startswith("runtime.cli")} == {
+        "runtime.cli",
+        "runtime.cli_root",
+    }
+    for command in late:
+        context = command.make_context(command.name, [], resilient_parsing=True)
+        assert context.command.get_short_help_str(1000) == command.get_short_help_str(1000)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        "replay --from 0",
+        "replay --from beginning",
+        "replay --to 3 --from 4",
+        "replay --to 3 --until 2026-03-03T10:00:00Z",
+        "replay --until 2026-03-03",
+        "replay --until 2026-02-30T10:00:00Z",
+        "replay --format xml",
+        "state --at 1",
+        "state --customer 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21",
+        "state --customer 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21 --at 0",
+        "state --customer 01939c2e-7c1f-7d43-8f6a-0b6f5f3a9d21 --at 2026-02-30T10:00:00Z",
+        "export customers",
+        "export customers --workspace acme --at now",
+        "export person",
+    ],
+)
+def test_a_replay_or_export_that_says_nothing_or_nonsense_is_a_wrong_use(
+    run: Callable[..., Result], options: str
+) -> None:
+    assert run(*options.split(), **NOWHERE).exit_code == 2
+
+
 @pytest.mark.parametrize(
     "command", ["migrate", "status", "relay", "keys list", "events tail", "events show 1"]
 )
@@ -108,7 +169,8 @@ def test_a_wrong_url_is_no_traceback(run: Callable[..., Result]) -> None:
 
 
 @pytest.mark.parametrize(
-    "command", ["api", "relay", "projector", "events tail", "listen --print-secret"]
+    "command",
+    ["api", "relay", "projector", "scrub --every", "events tail", "listen --print-secret"],
 )
 def test_no_process_starts_without_a_master_key(run: Callable[..., Result], command: str) -> None:
     result = run(*command.split(), **{**NOWHERE, "CUSTOMERS_MASTER_KEYS": ""})

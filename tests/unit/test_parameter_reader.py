@@ -126,3 +126,27 @@ def test_a_parameter_given_twice_is_refused_where_one_is_meant() -> None:
     reader.moment("after")
     (error,) = refusal(reader)
     assert error.code == "repeated"
+
+
+def test_where_a_number_or_a_moment_is_meant_either_is_read_and_all_else_refused() -> None:
+    def read(text: str) -> tuple[object, list[str]]:
+        reader = a_reader(f"as_of={text}")
+        return reader.number_or_moment("as_of", 9, "version"), [one.code for one in reader.errors]
+
+    assert read("7") == (7, [])
+    assert read("2026-03-03T10:00:00+01:00") == (datetime(2026, 3, 3, 9, tzinfo=UTC), [])
+    assert a_reader("").number_or_moment("as_of", 9, "version") is None
+    for number in ("0", "-1", "10"):
+        assert read(number) == (None, ["out_of_range"])
+    reader = a_reader("as_of=seven")
+    reader.number_or_moment("as_of", 9, "version")
+    assert refusal(reader)[0].error == (
+        "as_of must be a version, from 1 on, or a moment in RFC 3339, such as 2026-01-31T12:00:00Z."
+    )
+
+
+def test_a_parameter_that_others_exclude_is_known_but_refused_however_often_it_is_given() -> None:
+    reader = a_reader("page=1&page=2")
+    reader.exclude("page", "page is not possible here.")
+    reader.exclude("search", "search is not possible here.")
+    assert [(one.field, one.code) for one in refusal(reader, strict=True)] == [("page", "excluded")]

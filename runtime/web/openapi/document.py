@@ -208,7 +208,7 @@ def _success(
         content: Json = {"schema": answer.schema}
         if answer.examples:
             content["examples"] = answer.examples
-        made["content"] = dict.fromkeys(answer.media_types, content)
+        made["content"] = dict.fromkeys(answer.media_types, content) | dict(answer.other_forms)
     # A process that serves one side has no calls of the other to go on to.
     links = {name: way for name, way in answer.links.items() if way["operationId"] in known}
     return made | ({"links": links} if links and has_body else {})

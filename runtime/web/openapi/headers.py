@@ -4,6 +4,7 @@ from typing import Final
 
 from runtime.readable import Json
 from runtime.web.fixed_document import A_DAY
+from runtime.web.log_head import BRIEFLY
 
 
 def _header(description: str, *, required: bool = False, **schema: object) -> Json:
@@ -19,6 +20,9 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
         pattern="^no-(store|cache)$",
     ),
     "Cache-Control-A-Day": _header("Anybody may keep it for a day.", required=True, const=A_DAY),
+    "Cache-Control-Briefly": _header(
+        "Anybody may keep it for seconds.", required=True, const=BRIEFLY
+    ),
     "Content-Security-Policy": _header(
         "What the page may load: nothing from elsewhere.", required=True
     ),
@@ -38,6 +42,7 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
     "X-Accel-Buffering": _header(
         "Tells proxies to pass each piece on at once.", required=True, const="no"
     ),
+    "Content-Disposition": _header("Under which name to save it; there when the answer is a file."),
     "Retry-After": _header(
         "Send the request again after so many seconds.", required=True, pattern="^[1-9][0-9]*$"
     ),
@@ -89,6 +94,7 @@ _TRUE_NAMES: Final = {
     "Current-ETag": "ETag",
     "Document-ETag": "ETag",
     "Cache-Control-A-Day": "Cache-Control",
+    "Cache-Control-Briefly": "Cache-Control",
 }
 
 

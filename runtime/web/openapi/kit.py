@@ -51,6 +51,8 @@ class Answer(Struct, frozen=True, kw_only=True):
     """Those beside the ones that every answer has."""
     links: Mapping[str, Json] = field(default_factory=dict[str, Json])
     media_types: Sequence[str] = ("application/json",)
+    other_forms: Mapping[str, Json] = field(default_factory=dict[str, Json])
+    """By media type, what else the body may be, with its schema and examples."""
 
 
 class FailureExample(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,262 @@
+"""DELETE /customers/{id}/personal-data: a person is forgotten, and the receipt says where."""
+
+import asyncio
+from typing import Any
+
+import httpx
+import pytest
+from msgspec.structs import replace
+
+from events.append import KeyedEvent
+from events.envelope import Position
+from events.log import LogReader
+from runtime.accesses import list_accesses
+from runtime.postgres import connect_as_owner
+from runtime.settings import Settings
+from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_api
+from tests.support.feed import walk
+from tests.support.writing import NOBODY, a_deleted_customer, bulk, code_of, create, errors
+
+
+async def erase(api: httpx.AsyncClient, customer_id: str, **headers: str) -> httpx.Response:
+    """Order the erasure of a customer."""
+    return await api.delete(f"{CUSTOMERS}/{customer_id}/personal-data", headers=headers)
+
+
+async def erased(api: httpx.AsyncClient, customer_id: str, **headers: str) -> dict[str, Any]:
+    """The places of the receipt of an erasure, by their names."""
+    answer = await erase(api, customer_id, **headers)
+    assert answer.status_code == 200, answer.text
+    return {place["where"]: place for place in answer.json()["data"]["places"]}
+
+
+async def events_of(log_reader: LogReader, customer_id: str) -> list[KeyedEvent]:
+    """The events of one customer."""
+    events = await log_reader.read_after(Position(0), 1000)
+    return [event for event in events if str(event.stored.stream_id) == customer_id]
+
+
+async def test_the_receipt_says_what_was_destroyed_where_and_is_the_same_again(
+    api: httpx.AsyncClient,
+) -> None:
+    customer_id = await create(api, **REFERENCE_CUSTOMER)
+    await api.patch(f"{CUSTOMERS}/{customer_id}", json={"lastName": "Roe"})
+
+    answer = await erase(api, customer_id)
+    again = await erase(api, customer_id)
+
+    told = answer.json()
+    assert (answer.status_code, told["message"]) == (200, "Personal data erased")
+    assert answer.headers["X-Consistency-Token"]
+    receipt = told["data"]
+    assert (receipt["customer_id"], receipt["finished"]) == (customer_id, False)
+    assert [(p["where"], p["state"], p["count"]) for p in receipt["places"]] == [
+        ("log", "done", 2),
+        ("external_id", "done", 1),
+        ("idempotency", "done", 0),
+        ("read_model", "done", 1),
+        ("jetstream", "pending", None),
+        ("ledger", "pending", None),
+        ("data_files", "scheduled", None),
+        ("backups", "scheduled", None),
+    ]
+    by = {place["where"]: place["by"] for place in receipt["places"]}
+    assert receipt["erased_at"] < by["data_files"] < by["backups"]
+    assert (again.status_code, again.json()["data"]) == (200, receipt)
+
+
+async def test_nothing_of_an_erased_customer_is_shown_and_its_external_id_is_free(
+    both: httpx.AsyncClient, log_reader: LogReader
+) -> None:
+    live = await create(both, **REFERENCE_CUSTOMER)
+    deleted = await a_deleted_customer(both)
+    for customer_id in (live, deleted):
+        await erased(both, customer_id)
+
+        writes = [
+            await both.get(f"{CUSTOMERS}/{customer_id}"),
+            await both.put(f"{CUSTOMERS}/{customer_id}", json={"lastName": "Roe"}),
+            await both.delete(f"{CUSTOMERS}/{customer_id}"),
+            await both.post(f"{CUSTOMERS}/{customer_id}/restore"),
+        ]
+        assert [(a.status_code, code_of(a)) for a in writes] == [(410, "customer_erased")] * 4
+        *before, last = await events_of(log_reader, customer_id)
+        assert last.stored.type == "CustomerErased"
+        assert all(event.erased and event.wrapped_key is None for event in before)
+
+    listed = await both.get(CUSTOMERS)
+    assert (listed.json()["data"], listed.json()["meta"]["total"]) == ([], 0)
+    assert (await both.get(f"{CUSTOMERS}/tags")).json()["data"] == []
+    assert (await both.get(f"{CUSTOMERS}/external/cust-001")).status_code == 404
+    assert [event["data"] for event in await walk(both)] == [None, None, None, {}, {}]
+    assert await create(both, **REFERENCE_CUSTOMER) not in {live, deleted}
+
+
+async def test_only_its_own_workspace_and_the_scope_may_erase_a_customer(
+    api: httpx.AsyncClient, settings: Settings, log_reader: LogReader
+) -> None:
+    customer_id = await create(api)
+
+    def using(*scopes: str, workspace: str = "acme", test: bool = False) -> dict[str, str]:
+        return {"X-Api-Key": make_key(settings, workspace, *scopes, test=test)}
+
+    refused = await erase(api, customer_id, **using("customers:write", "customers:read"))
+    assert (refused.status_code, refused.json()["detail"]) == (
+        403,
+        "API key lacks required scope: customers:erase",
+    )
+    strangers = [
+        await erase(api, customer_id, **using(workspace="globex")),
+        await erase(api, customer_id, **using(test=True)),
+        await api.delete(f"{NOBODY}/personal-data"),
+    ]
+    bodies = [answer.json() for answer in strangers]
+    for body in bodies:
+        del body["meta"]["request_id"], body["instance"]
+    assert {answer.status_code for answer in strangers} == {404}
+    assert bodies[0] == bodies[1] == bodies[2]
+    assert [event.erased for event in await events_of(log_reader, customer_id)] == [False]
+
+    assert (await erase(api, customer_id, **using("customers:erase"))).status_code == 200
+    after = await erase(api, customer_id, **using(workspace="globex"))
+    assert after.status_code == 404
+    malformed = await erase(api, "4711")
+    assert (malformed.status_code, errors(malformed)) == (
+        400,
+        [("customer_id", "invalid_id", None)],
+    )
+
+
+async def test_who_and_why_are_not_kept_and_said_to_be_so(
+    api: httpx.AsyncClient, log_reader: LogReader
+) -> None:
+    headers = {"X-Actor": "jane", "X-Reason": "jane@example.com asked", "If-Match": '"9"'}
+    customer_id = await create(api)
+
+    strict = await erase(api, customer_id, Prefer="handling=strict", **headers)
+    nobody = await api.delete(
+        f"{NOBODY}/personal-data", headers={"Prefer": "handling=strict", **headers}
+    )
+    assert strict.status_code == 400
+    assert [field for field, _, _ in errors(strict)] == ["X-Actor", "X-Reason", "If-Match"]
+    assert nobody.status_code == 404
+
+    answer = await erase(api, customer_id, **headers)
+    assert [words.split()[0] for words in answer.json()["meta"]["warnings"]] == [
+        "X-Actor", "X-Reason", "If-Match",
+    ]  # fmt: skip
+    _, event = await events_of(log_reader, customer_id)
+    assert event.stored.payload == b'{"positions":[1]}'
+    assert b"jane" not in event.stored.metadata
+    assert b"api_key_id" in event.stored.metadata
+
+
+async def test_a_request_that_comes_again_makes_nobody_anew(api: httpx.AsyncClient) -> None:
+    made = {"Idempotency-Key": "made"}
+    first = await api.post(CUSTOMERS, json=REFERENCE_CUSTOMER, headers=made)
+    customer_id = first.json()["data"]["id"]
+    places = await erased(api, customer_id, **{"Idempotency-Key": "erased"})
+    assert places["idempotency"]["count"] == 1
+
+    again = await erase(api, customer_id, **{"Idempotency-Key": "erased"})
+    assert (again.status_code, again.headers["Idempotency-Replayed"]) == (200, "true")
+    for body in (REFERENCE_CUSTOMER, REFERENCE_CUSTOMER | {"lastName": "Guess"}):
+        answer = await api.post(CUSTOMERS, json=body, headers=made)
+        assert (answer.status_code, code_of(answer)) == (410, "customer_erased")
+
+
+async def test_an_erasure_and_every_reading_of_its_receipt_is_recorded(
+    api: httpx.AsyncClient, settings: Settings
+) -> None:
+    customer_id = await create(api)
+    for _ in range(2):
+        await erased(api, customer_id)
+    with connect_as_owner(settings, "test accesses") as owner:
+        found = [
+            access for access in list_accesses(owner) if str(access.customer_id) == customer_id
+        ]
+    assert [(access.action, access.workspace_id) for access in found] == [("erasure", "acme")] * 2
+    assert None not in {access.api_key_id for access in found}
+
+
+WRITES: dict[str, tuple[str, str, object]] = {
+    "put": ("PUT", "/{id}", {"lastName": "Roe"}),
+    "patch": ("PATCH", "/{id}", {"tags": ["gold"]}),
+    "delete": ("DELETE", "/{id}", None),
+    "restore": ("POST", "/{id}/restore", None),
+    "external": ("PUT", "/external/key", {"email": "poe@example.com"}),
+    "bulk": ("POST", "/bulk", [{"external_id": "key", "email": "joe@example.com"}]),
+}
+
+
+async def write(api: httpx.AsyncClient, name: str, customer_id: str) -> httpx.Response:
+    """One of the writes that touch a customer with the external_id `key`."""
+    method, path, body = WRITES[name]
+    return await api.request(method, f"{CUSTOMERS}{path.format(id=customer_id)}", json=body)
+
+
+@pytest.mark.parametrize("other", ["same process", "another process"])
+async def test_whatever_is_written_meanwhile_is_before_the_erasure_or_is_refused(
+    api: httpx.AsyncClient,
+    other_process: httpx.AsyncClient,
+    settings: Settings,
+    log_reader: LogReader,
+    other: str,
+) -> None:
+    writer = api if other == "same process" else other_process
+    for round_ in range(6):
+        await api.delete(f"{CUSTOMERS}/external/key")
+        customer_id = await create(api, external_id="key")
+        names = [*WRITES, *WRITES]
+        writes = [write(writer, name, customer_id) for name in names]
+        writes.insert(round_ * 2, erase(api, customer_id))
+        writes.insert(round_, erase(writer, customer_id))
+        answers = await asyncio.gather(*writes)
+
+        receipts = [a.json()["data"] for a in answers if "places" in (a.json().get("data") or {})]
+        assert len(receipts) == 2
+        assert receipts[0]["erased_at"] == receipts[1]["erased_at"]
+        assert {answer.status_code for answer in answers} <= {200, 404, 410}
+        events = await events_of(log_reader, customer_id)
+        assert [event.stored.type == "CustomerErased" for event in events] == [
+            *[False] * (len(events) - 1), True,
+        ]  # fmt: skip
+        assert all(event.wrapped_key is None for event in events)
+    with connect_as_owner(settings, "test keys") as owner:
+        rows = owner.execute(
+            "SELECT count(*) FROM keyring.data_keys k JOIN log.erasures x USING (stream_id)"
+        ).fetchone()
+        held = owner.execute(
+            "SELECT count(*) FROM log.reservations r JOIN log.erasures x USING (stream_id)"
+        ).fetchone()
+    assert (rows, held) == ((0,), (0,))
+
+
+async def test_of_a_bulk_call_one_customer_is_erased_and_the_others_stay(
+    api: httpx.AsyncClient, log_reader: LogReader
+) -> None:
+    rows = [{"external_id": name, "email": f"{name}@example.com"} for name in ("a", "b")]
+    made = await bulk(api, *rows)
+    gone, stays = (row["id"] for row in made["results"])
+    await erased(api, gone)
+
+    again = await bulk(api, *rows)
+    assert [row["status"] for row in again["results"]] == ["created", "unchanged"]
+    assert again["results"][0]["id"] != gone
+    (kept,) = await events_of(log_reader, stays)
+    assert kept.wrapped_key is not None
+
+
+async def test_without_nats_relay_and_projector_a_customer_is_erased_at_once(
+    settings: Settings,
+) -> None:
+    alone = replace(settings, nats_url="nats://127.0.0.1:1", read_wait=0)
+    async with running_api(alone) as client:
+        client.headers["X-Api-Key"] = make_key(settings)
+        customer_id = await create(client)
+        places = await erased(client, customer_id)
+        got = await client.get(f"{CUSTOMERS}/{customer_id}")
+        ready = (await client.get("/health/ready")).json()
+    assert places["read_model"]["state"] == "done"
+    assert got.status_code == 410
+    assert "not compared with the ledger" in ready["checks"]["erasures"]["detail"]

@@ -1,0 +1,82 @@
+"""`customers erase` and `customers erasures`: an operator forgets a person, and proves it later."""
+
+import json
+
+import pytest
+
+from events.customer import CustomerData
+from events.envelope import CustomerId
+from events.log import PostgresLog
+from runtime.settings import Settings
+from tests.support.builders import Writer, created
+from tests.support.command import Command
+from tests.support.erasing import look
+from tests.support.writing import write
+
+JANE = CustomerData(email="jane@example.com", first_name="Jane", last_name="Doe")
+
+
+@pytest.fixture
+def command(settings: Settings) -> Command:
+    """The command line of this test's log."""
+    return Command(settings=settings)
+
+
+def a_person(settings: Settings, writer: Writer) -> CustomerId:
+    """A customer with two events."""
+    jane = writer.a_customer()
+    write(settings, *(writer.group(writer.event(jane, n, created(JANE))) for n in (1, 2)))
+    return jane
+
+
+def test_an_operator_erases_a_customer_and_reads_the_receipt_again_later(
+    command: Command, settings: Settings, writer: Writer
+) -> None:
+    jane = a_person(settings, writer)
+
+    before = command.run("erasures", "--customer", str(jane))
+    asked = command.run("erase", "--customer", str(jane))
+    assert (before.code, asked.code) == (1, 2)
+    assert f"error: Customer {jane} was never erased.\ntry: customers erase" in before.err
+    assert "--yes" in asked.err
+    missing = command.run("erase", "--customer", str(writer.a_customer()), "--yes")
+    assert (missing.code, missing.out) == (1, "")
+    assert "has no customer" in missing.err
+    assert command.run("events", "show", "1").out.count("jane@example.com")
+
+    done = command.run("erase", "--customer", str(jane), "--yes", "--json")
+    again = command.run("erase", "--customer", str(jane), "--json")
+    shown = command.run("erasures", "--customer", str(jane))
+    listed = command.run("erasures", "--workspace", "acme")
+    lines = command.run("erasures", "--json").lines
+
+    receipt = json.loads(done.out)
+    assert (done.code, receipt["customer_id"]) == (0, str(jane))
+    assert {place["where"]: place["count"] for place in receipt["places"]}["log"] == 2
+    assert json.loads(again.out) == receipt
+    assert "read_model" in shown.out
+    assert listed.out.split()[3:] == [str(jane), "acme", "pending:", "jetstream,", "ledger"]
+    assert listed.err == "1 erased, 1 of them not finished\n"
+    assert [json.loads(line) for line in lines] == [{"workspace": "acme", "receipt": receipt}]
+    assert command.run("erasures", "--workspace", "globex").out == ""
+    assert "erased: the person was forgotten" in command.run("events", "show", "1").out
+    assert command.run("verify").code == 0
+    accesses = command.run("accesses", "--customer", str(jane), "--json").lines
+    assert {json.loads(line)["action"] for line in accesses} >= {"erasure"}
+
+
+async def test_whoever_is_asked_learns_nothing_of_the_person_and_may_refuse(
+    command: Command, settings: Settings, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    jane = writer.a_customer()
+    await postgres_log.append([writer.group(writer.event(jane, 1, created(JANE)))])
+
+    refused = await command.answer("n", "erase", "--customer", str(jane))
+    agreed = await command.answer("y", "erase", "--customer", str(jane), CUSTOMERS_NATS_URL="")
+
+    assert (refused.code, refused.out) == (1, "")
+    assert f"Customer {jane} of workspace acme: made 20" in refused.err
+    assert "at version 1, last changed" in refused.err
+    assert "Erase for ever? Nothing brings it back" in refused.err
+    assert "jane@" not in refused.err + agreed.err
+    assert (agreed.code, (await look(settings, jane)).events) == (0, 1)

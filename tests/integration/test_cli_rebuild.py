@@ -1,0 +1,107 @@
+"""`customers rebuild …` as an operator calls it."""
+
+import asyncio
+import json
+import signal
+
+import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
+
+from events.keys import Keyring
+from events.log import PostgresLog
+from runtime.postgres import connect_as_owner
+from runtime.settings import Settings, read_master_keys
+from tests.support.builders import Writer
+from tests.support.command import Command
+from tests.support.projecting import projecting
+from tests.support.signals import until
+from tests.support.writing import write
+
+
+@pytest.fixture
+def command(settings: Settings) -> Command:
+    """The command line of this test's log."""
+    return Command(settings=settings)
+
+
+def project(settings: Settings) -> None:
+    """Bring the live edition to the end of the log."""
+
+    async def catch_up() -> None:
+        async with projecting(settings, Keyring(read_master_keys(settings))) as model:
+            await model.catch_up()
+
+    asyncio.run(catch_up())
+
+
+def test_an_operator_verifies_builds_anew_goes_back_and_cleans_up(
+    command: Command, settings: Settings, writer: Writer, owner: Connection[TupleRow]
+) -> None:
+    customer = writer.a_customer()
+    write(settings, writer.group(writer.event(customer)), writer.creation())
+    project(settings)
+    ran = command.run("rebuild", "--verify")
+    assert (ran.code, ran.lines) == (
+        0,
+        ["✓ edition 1 at position 2, 2 customers: what the log says"],
+    )
+    owner.execute("UPDATE edition_1.customers SET document = 'Jane' WHERE position = 1")
+    ran = command.run("rebuild", "--verify")
+    assert ran.code == 1
+    assert ran.lines == [
+        "✗ document: 1",
+        f"    customer {customer} of acme, position 1",
+        "edition 1 at position 2, 2 customers: try `customers rebuild`",
+    ]
+
+    ran = command.run("rebuild")
+
+    assert ran.code == 0
+    assert ran.lines[0].startswith("✓ edition 4 is live after ")
+    assert "edition 1 is kept up to date for `customers rebuild rollback`" in ran.lines[1]
+    assert "edition 4: reading, 2 of 2 events" in ran.err
+    assert command.run("rebuild", "rollback").lines[0] == "✓ edition 1 is live, at position 2"
+    listed = json.loads(command.run("rebuild", "list", "--json").out)
+    assert [(one["edition"], one["live"], one["position"]) for one in listed] == [
+        (1, True, 2),
+        (4, False, 2),
+    ]
+    assert command.run("rebuild", "drop").out == "dropped edition 4\n"
+    assert command.run("rebuild", "drop").out == "There is nothing to drop.\n"
+    assert command.run("rebuild", "status").out == "No rebuild is at work, and none waits.\n"
+    for words in (("drop", "9"), ("cancel",), ("rollback",)):
+        ran = command.run("rebuild", *words)
+        assert (ran.code, ran.err.count("error: "), ran.err.count("try: ")) == (1, 1, 1)
+
+
+async def test_what_ctrl_c_or_worse_interrupts_waits_to_be_gone_on_with(
+    command: Command,
+    settings: Settings,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    owner: Connection[TupleRow],
+) -> None:
+    await postgres_log.append([writer.creation()])
+    waiting = (
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND wait_event_type = 'Lock'"
+    )
+    with connect_as_owner(settings, "test observer") as observer, owner.transaction():
+        owner.execute("LOCK TABLE projections.rebuild_ranges IN EXCLUSIVE MODE")
+        for number, code in ((signal.SIGINT, 1), (signal.SIGKILL, -9)):
+            async with command.running("rebuild") as rebuild:
+                assert await rebuild.word() == "edition 2: reading, 0 of 1 events"
+                await until(lambda: observer.execute(waiting).fetchone() == (1,))
+                ended = await rebuild.stop(number)
+            assert ended.code == code
+            assert code < 0 or ended.err == (
+                "Stopped; what was built is kept. `customers rebuild` goes on from there.\n"
+            )
+
+    ran = await command.shell("customers rebuild status && customers rebuild")
+
+    assert ran.code == 0
+    assert ran.lines[0].startswith("edition 2, 0 of 1 events read, begun ")
+    assert ran.lines[0].endswith("waits: customers rebuild goes on with it")
+    assert ran.lines[1].startswith("✓ edition 2 is live after ")
