@@ -255,7 +255,7 @@ async def test_processes_of_our_own_fill_a_large_edition(
     large = Sizes(range_events=10, few_events=0)
     stranger = replace(settings, master_keys=f"other:{'A' * 43}=")
     with pytest.raises(KeyUnavailable, match="'test' is not among CUSTOMERS_MASTER_KEYS"):
-        await Rebuilds(stranger, large).rebuild(2, unheard)
+        await Rebuilds(stranger, large).rebuild(1, unheard)
     await Rebuilds(settings, large).rebuild(2, unheard)
     assert content(owner, 1) == content(owner, 2)
 
