@@ -13,7 +13,7 @@ from runtime.lifecycle import Process, read_processes
 from runtime.nats_access import connected_once, words_of
 from runtime.postgres import connect_as_owner
 from runtime.schema import migration_names
-from runtime.scrubs import ScrubState, read_scrub_state
+from runtime.scrub.record import ScrubState, read_scrub_state
 from runtime.settings import Settings, SettingsError
 from runtime.words import one_line
 

@@ -17,7 +17,7 @@ from psycopg.conninfo import conninfo_to_dict
 
 from events.relay import RelayCondition
 from projections.runner import Condition
-from runtime.cli import customers
+from runtime.cli.main import customers
 from runtime.lifecycle import TROUBLED
 from runtime.settings import PREFIX, Settings, read_master_keys, read_settings
 from tests.support.servers import NATS_IMAGE, POSTGRES_IMAGE

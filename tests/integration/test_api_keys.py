@@ -14,8 +14,8 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
 
 from runtime import api_keys, key_ping
-from runtime.cli import customers
-from runtime.cli_keys import parse_expiry, parse_span
+from runtime.cli.keys import parse_expiry, parse_span
+from runtime.cli.main import customers
 from runtime.failure import Failure
 from runtime.ids import new_id
 from runtime.postgres import Role, connect

@@ -13,7 +13,7 @@ from events.customer import CustomerDeleted, CustomerErased
 from events.envelope import CustomerId
 from events.log import PostgresLog
 from runtime.clock import format_time
-from runtime.operator_past import PastOfLog
+from runtime.operators.past import PastOfLog
 from runtime.settings import Settings
 from tests.integration.test_cli_events import RENAMED, SANDBOX, log_of, lose_key
 from tests.integration.test_cli_replay import accesses

@@ -35,10 +35,10 @@ from runtime.embedded import EmbeddedPostgres, binaries
 from runtime.ids import new_id
 from runtime.key_ping import key_change_subject
 from runtime.nats import NatsLine
-from runtime.operator_scrub import run_scrub
+from runtime.operators.scrub import run_scrub
 from runtime.postgres import Role, connect
 from runtime.schema import migrate
-from runtime.scrub_wal import wal_rights
+from runtime.scrub.wal import wal_rights
 from runtime.settings import Settings
 from runtime.status import read_status
 from tests.support.builders import Writer

@@ -16,9 +16,9 @@ from msgspec import Struct
 from events.envelope import CustomerId
 from events.keys import Keyring
 from runtime.embedded import EmbeddedServers, binaries, running_servers
-from runtime.erasure_files import search_jetstream_directory
-from runtime.erasure_report import Report
-from runtime.needles import make_needles
+from runtime.leftovers.files import search_jetstream_directory
+from runtime.leftovers.needles import make_needles
+from runtime.leftovers.report import Report
 from runtime.schema import migrate
 from runtime.settings import Settings, read_master_keys
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key

@@ -24,7 +24,7 @@ from events.relay import RelayState
 from events.subtrees import Subtrees
 from events.verification import Verified
 from runtime.failure import Failure
-from runtime.operator_audit import Audit
+from runtime.operators.audit import Audit
 from runtime.postgres import Role, connect, connect_as_owner
 from runtime.processes import begin_generation
 from runtime.settings import Settings

@@ -13,7 +13,7 @@ from events.envelope import WorkspaceId
 from events.keys import Keyring
 from runtime.failure import Failure
 from runtime.offboarding import begin_leaving, note_exported
-from runtime.operator_offboarding import erase_all
+from runtime.operators.offboarding import erase_all
 from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key

@@ -8,10 +8,10 @@ from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from runtime.failure import Failure
-from runtime.operator_scrub import run_scrub
+from runtime.operators.scrub import run_scrub
 from runtime.postgres import connect_as_owner
-from runtime.scrub_tables import TABLES, rewrite_table
-from runtime.scrubs import begin_scrub, note_step, read_scrub_state
+from runtime.scrub.record import begin_scrub, note_step, read_scrub_state
+from runtime.scrub.tables import TABLES, rewrite_table
 from runtime.settings import Settings
 from tests.support.command import Command
 from tests.support.signals import until

@@ -18,7 +18,7 @@ from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.walk import LogWalk, Wanted
 from runtime.nats import NatsLine
-from runtime.operator_log import OpenedLog
+from runtime.operators.log import OpenedLog
 from runtime.postgres import Role, connect, connect_as_owner
 from runtime.settings import Settings
 from tests.integration.test_plans_from_the_start import rows_read

@@ -15,7 +15,7 @@ import structlog
 from click.testing import CliRunner
 from msgspec import Struct
 
-from runtime.cli import customers
+from runtime.cli.main import customers
 from runtime.settings import Settings
 from tests.support.dev import CUSTOMERS, clean_environment
 

@@ -13,8 +13,8 @@ import psycopg
 import pytest
 from click.testing import CliRunner, Result
 
-from runtime.cli import customers
-from runtime.cli_root import LazyCommand, explain
+from runtime.cli.main import customers
+from runtime.cli.root import LazyCommand, explain
 from runtime.failure import Failure
 from runtime.settings import SettingsError
 from tests.support.command import logging_kept
@@ -94,7 +94,7 @@ def test_a_command_in_a_module_of_its_own_is_loaded_when_it_is_called_and_not_fo
     late = [one for one in customers.commands.values() if isinstance(one, LazyCommand)]
     assert late
     script = (
-        "import sys; from runtime.cli import customers; "
+        "import sys; from runtime.cli.main import customers; "
         "customers(['--help'], standalone_mode=False); print(*sys.modules)"
     )
     listed = subprocess.run(
@@ -103,7 +103,8 @@ def test_a_command_in_a_module_of_its_own_is_loaded_when_it_is_called_and_not_fo
     loaded = listed.stdout.splitlines()[-1].split()
     assert {name for name in loaded if name.startswith("runtime.cli")} == {
         "runtime.cli",
-        "runtime.cli_root",
+        "runtime.cli.main",
+        "runtime.cli.root",
     }
     for command in late:
         context = command.make_context(command.name, [], resilient_parsing=True)

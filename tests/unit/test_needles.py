@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runtime.failure import Failure
-from runtime.needles import Finder, make_needles, masked
+from runtime.leftovers.needles import Finder, make_needles, masked
 from runtime.text import search_text, sort_key
 
 VALUE = "René.Müller@Example.com"
