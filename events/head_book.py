@@ -28,6 +28,7 @@ from events.heads import (
     SignedHead,
     Signer,
     fault_of_generation,
+    fault_of_log,
     fault_of_signature,
     is_binding,
 )
@@ -142,8 +143,10 @@ class HeadBook:
         """Refuse to go on from a head that the log does not agree with."""
         # One that an old key signed is held against the log all the same.
         is_known = head.key in self._keys
-        fault = (fault_of_signature(head, self._keys) if is_known else None) or fault_of_generation(
-            head, forks
+        fault = (
+            (fault_of_signature(head, self._keys) if is_known else None)
+            or fault_of_log(head, self._log_id)
+            or fault_of_generation(head, forks)
         )
         if fault:
             raise SigningRefused(f"{head.words}, kept in {place}, {fault}. {_UNDECIDED}")

@@ -153,6 +153,11 @@ def is_binding(head: SignedHead, forks: Iterable[Fork]) -> bool:
     return until is None or head.position <= until
 
 
+def fault_of_log(head: SignedHead, log_id: int) -> str | None:
+    """Why a head says nothing of this log, in words."""
+    return None if head.log == log_id else f"is of log {head.log}"
+
+
 def fault_of_generation(head: SignedHead, forks: Sequence[Fork]) -> str | None:
     """What contradicts a head in the generations of the log, in words."""
     known = {1: 0} | {fork.generation: fork.forked_at for fork in forks}

@@ -23,13 +23,16 @@ from events.heads import (
     Fork,
     PublicKeys,
     SignedHead,
+    binding_until,
     fault_of_generation,
+    fault_of_log,
     fault_of_signature,
     is_binding,
 )
 from events.key_check import KeyCheck
 from events.keys import Keyring
 from events.log import LogReader
+from events.strays import find_strays
 
 _BEFORE_ALL: Final = -(2**63)
 
@@ -68,7 +71,8 @@ SELECT e.position, k.data_key_id IS NULL
    AND e.data_key_id IS NOT NULL
    AND (k.stream_id <> e.stream_id OR k.workspace_id <> e.workspace_id
         OR k.data_key_id IS NULL AND NOT EXISTS (
-            SELECT FROM log.events x WHERE x.stream_id = e.stream_id AND x.type = 'CustomerErased'))
+            SELECT FROM log.events x WHERE x.stream_id = e.stream_id AND x.log_id = e.log_id
+               AND x.type = 'CustomerErased'))
  ORDER BY e.position LIMIT 1
 """
 
@@ -78,6 +82,8 @@ class KnownHead(Struct, frozen=True, kw_only=True):
 
     head: SignedHead
     source: str
+    is_brought: bool = False
+    """Whether the auditor brings it: then no restore excuses the log from agreeing with it."""
 
 
 class Verified(Struct, frozen=True, kw_only=True):
@@ -137,7 +143,7 @@ class Verifier:
         begun(last)
         start = await self._start(first)
         forks = [Fork(*row) for row in await self._ask(_FORKS, [self._log_id])]
-        judged = _judge(heads, forks, log.position, self._keys)
+        judged = _judge(heads, forks, log, self._keys)
         walk = ChainWalk(start, [head for head in judged.binding if head.position <= last])
         rest = asyncio.create_task(self._check_beside(first, last))
         try:
@@ -211,7 +217,7 @@ class Verifier:
         return Start(position=first - 1, chain=bytes(chain), recorded_at=recorded_at)
 
     async def _check_beside(self, first: int, end: int) -> list[Fault]:
-        """What the walk does not see: versions of streams, and keys."""
+        """What the walk does not see: versions of streams, keys, and what is not in the log."""
         await self._connection.execute("SET work_mem = '64MB'")
         asked = {"log_id": self._log_id, "first": first, "end": end}
         faults = [
@@ -225,7 +231,7 @@ class Verifier:
                 else "its data key is that of another customer"
             )
             faults.append(Fault(position=position, what=what))
-        return faults
+        return faults + await find_strays(self._connection, self._log_id, first, end)
 
     async def _check_sequences(self, walk: ChainWalk, first: int) -> list[Fault]:
         """Whether each workspace went on where it was in front of the walk."""
@@ -258,7 +264,7 @@ class _Judged(Struct, frozen=True, kw_only=True):
 
 
 def _judge(
-    heads: Sequence[KnownHead], forks: Sequence[Fork], log_end: int, keys: PublicKeys
+    heads: Sequence[KnownHead], forks: Sequence[Fork], end: Head, keys: PublicKeys
 ) -> _Judged:
     """Which heads the log must agree with, and what is wrong with them by themselves."""
     binding: list[SignedHead] = []
@@ -267,22 +273,32 @@ def _judge(
     cut: list[SignedHead] = []
     for known in {known.head: known for known in heads}.values():
         head = known.head
-        fault = (fault_of_signature(head, keys) if keys else None) or fault_of_generation(
-            head, forks
+        fault = (
+            (fault_of_signature(head, keys) if keys else None)
+            or fault_of_log(head, end.log_id)
+            or fault_of_generation(head, forks)
         )
+        until = binding_until(head.generation, forks)
         if fault:
             what = f"{head.words}, kept in {known.source}, {fault}"
             faults.append(Fault(position=head.position, what=what))
+        elif until is not None and head.position > until and known.is_brought:
+            what = (
+                f"{head.words}, kept in {known.source}, is of a history that the log left behind "
+                f"position {until}, when generation {_next(head.generation, forks).generation} "
+                "began"
+            )
+            faults.append(Fault(position=until + 1, what=what))
         elif not is_binding(head, forks):
             lost[head.generation] += 1
-        elif head.position > log_end:
+        elif head.position > end.position:
             cut.append(head)
         else:
             binding.append(head)
     if cut:
         newest = max(cut, key=lambda head: head.position)
-        what = f"is missing: the log ends at {log_end}, and {newest.words} was signed"
-        faults.append(Fault(position=log_end + 1, what=what))
+        what = f"is missing: the log ends at {end.position}, and {newest.words} was signed"
+        faults.append(Fault(position=end.position + 1, what=what))
     notes = [
         f"{count} signed heads of generation {generation} are of the history that was "
         f"lost when generation {_next(generation, forks).generation} began behind position "

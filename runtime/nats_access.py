@@ -1,5 +1,6 @@
 """How a process proves to NATS who it is, and NATS to the process: TLS and credentials."""
 
+import asyncio
 import base64
 import binascii
 import re
@@ -18,6 +19,7 @@ from nats.aio.client import Client
 from runtime.settings import Settings, SettingsError
 from runtime.words import one_line
 
+_ONCE_SECONDS: Final = 3.0
 # Between its two lines of dashes each part of a .creds file stands alone.
 _PART: Final = r"-----BEGIN {0}-----\s+(\S+)\s+-+END {0}-+"
 _JWT: Final = re.compile(_PART.format("NATS USER JWT"))
@@ -84,24 +86,36 @@ def new_client(settings: Settings) -> NatsClient:
 
 @asynccontextmanager
 async def connected_once(settings: Settings, name: str) -> AsyncGenerator[NatsClient]:
-    """A connection for one question: it is made soon or not at all. Raises SettingsError."""
+    """A connection for one question: it is made soon or not at all.
+
+    Raises SettingsError; OSError, nats.errors.Error when no server takes us.
+    """
     access, client = access_of(settings), new_client(settings)
+    heard: list[Exception] = []
+
+    async def hear(error: Exception) -> None:
+        heard.append(error)
+
     try:
-        await client.connect(
-            servers_of(settings),
-            **access,
-            name=name,
-            allow_reconnect=False,
-            connect_timeout=1,
-            error_cb=_ignore,
-        )
+        try:
+            # The library would try a server that is away sixty times, two seconds apart.
+            async with asyncio.timeout(_ONCE_SECONDS):
+                await client.connect(
+                    servers_of(settings),
+                    **access,
+                    name=name,
+                    allow_reconnect=False,
+                    max_reconnect_attempts=1,
+                    reconnect_time_wait=0,
+                    connect_timeout=1,
+                    error_cb=hear,
+                )
+        except nats.errors.NoServersError as error:
+            # Why, was only told on the way.
+            raise (heard or [error])[-1] from None
         yield client
     finally:
         await client.close()
-
-
-async def _ignore(_: Exception) -> None:
-    """What went wrong is raised to us as well."""
 
 
 def servers_of(settings: Settings) -> list[str]:
@@ -208,6 +222,8 @@ def words_of(error: BaseException, settings: Settings) -> str:
         )
     if isinstance(error, nats.errors.SecureConnRequiredError):
         return "it does not speak TLS, and CUSTOMERS_NATS_URL or CUSTOMERS_NATS_CA asks for it"
+    if isinstance(error, TimeoutError):
+        return "it does not answer"
     words = one_line(error)
     # The alert that says so is often overtaken by the end of the connection.
     is_shut = isinstance(error, ConnectionResetError | BrokenPipeError | ssl.SSLError)

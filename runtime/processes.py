@@ -303,13 +303,18 @@ async def run_relay(settings: Settings) -> None:
 async def begin_generation(settings: Settings, reason: str) -> Fork:
     """Let the log go on in a new generation: where history parted.
 
-    Raises Failure when it did not; nats.errors.Error, psycopg.Error when a server is away.
+    Raises Failure when it did not; psycopg.Error when the database is away.
     """
     name = "customers relay new-generation"
     async with (
         await connect(settings, Role.RELAY, name) as connection,
-        connected_once(settings, name) as client,
+        AsyncExitStack() as stack,
     ):
+        try:
+            client = await stack.enter_async_context(connected_once(settings, name))
+        except (OSError, nats.errors.Error) as error:
+            words = words_of(error, settings)
+            raise Failure(f"NATS cannot be used: {words}", "customers doctor") from error
         reader = LogReader(connection, settings.log_id)
         try:
             try:

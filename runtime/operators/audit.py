@@ -1,6 +1,5 @@
 """What an auditor asks of a log: verify it, sign its head, prove what is in it."""
 
-import asyncio
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -32,7 +31,6 @@ from runtime.settings import Settings, read_master_keys, read_signing_keys
 from runtime.signed_heads import open_book, trusted_keys
 
 _NAME: Final = "customers verify"
-_NATS_SECONDS: Final = 3.0
 
 
 class Audit:
@@ -55,19 +53,18 @@ class Audit:
         settings = self._settings
         notes: list[str] = []
         async with await connect(settings, Role.RELAY, _NAME, statement_timeout=0) as connection:
-            sources: list[HeadSource] = [HeadFile(path, must_exist=True) for path in files]
-            sources.append(HeadTable(connection, settings.log_id))
+            heads = await _read([HeadFile(path, must_exist=True) for path in files])
+            heads = [replace(head, is_brought=True) for head in heads]
+            sources: list[HeadSource] = [HeadTable(connection, settings.log_id)]
             if settings.head_file:
                 sources.append(HeadFile(Path(settings.head_file)))
-            heads = await _read(sources)
+            heads += await _read(sources)
             try:
                 async with self._stream() as stream:
                     heads += await _read([stream] if stream else [])
                 reason = "" if stream else "CUSTOMERS_NATS_URL is not set"
-            except TimeoutError:
-                reason = "NATS does not answer"
             except (OSError, nats.errors.Error, nats.js.errors.APIError) as error:
-                reason = words_of(error, settings).removesuffix(".")
+                reason = f"NATS cannot be used: {words_of(error, settings).removesuffix('.')}"
             if reason:
                 notes.append(f"the heads that JetStream keeps were not compared: {reason}")
             with connect_blocking(settings, Role.RELAY, _NAME) as blocking:
@@ -88,10 +85,7 @@ class Audit:
         if not self._settings.nats_url:
             yield None
             return
-        async with AsyncExitStack() as stack:
-            # Nobody waits for a server that is away.
-            async with asyncio.timeout(_NATS_SECONDS):
-                client = await stack.enter_async_context(connected_once(self._settings, _NAME))
+        async with connected_once(self._settings, _NAME) as client:
             yield HeadStream(lambda: client, self._settings.log_id)
 
     async def sign(self) -> SignedHead:
@@ -110,7 +104,7 @@ class Audit:
             AsyncExitStack() as stack,
         ):
             stream = None
-            with suppress(OSError, TimeoutError, nats.errors.Error):
+            with suppress(OSError, nats.errors.Error):
                 # Whoever is away gets the head from the relay later.
                 stream = await stack.enter_async_context(self._stream())
             book = open_book(settings, connection, stream)

@@ -19,7 +19,15 @@ from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_a
 from tests.support.builders import JANE, Writer
 from tests.support.past import get, now, walk
 from tests.support.projecting import projecting
-from tests.support.writing import NOBODY, bulk, code_of, create, erase, errors
+from tests.support.writing import (
+    NOBODY,
+    a_deleted_customer,
+    bulk,
+    code_of,
+    create,
+    erase,
+    errors,
+)
 
 BEFORE_ALL = "2020-01-01T00:00:00Z"
 
@@ -121,6 +129,33 @@ async def test_what_is_no_version_and_no_moment_so_far_is_refused(
         expected = "invalid_moment" if as_of.lstrip("-").isdecimal() else code
         assert (listed.status_code, errors(listed)) == (400, [("as_of", expected, None)]), as_of
         assert (await alone.get(f"{NOBODY}?as_of={as_of}")).status_code == 404
+
+
+async def test_whoever_was_there_then_is_told_what_is_wrong_and_not_that_nobody_is_there(
+    alone: httpx.AsyncClient,
+) -> None:
+    # Nothing is projected here, so the one is not in the read model, and the other never will be.
+    live = f"{CUSTOMERS}/{await create(alone)}"
+    deleted = f"{CUSTOMERS}/{await a_deleted_customer(alone)}"
+    gone = f"{CUSTOMERS}/{await create(alone)}"
+    await alone.delete(f"{gone}/personal-data")
+    for query, wrong in (
+        ("as_of=yesterday", [("as_of", "invalid_moment", None)]),
+        ("as_of=1&page=2", [("page", "unknown_parameter", None)]),
+        ("as_of=1&as_of=2", [("as_of", "repeated", None)]),
+        (
+            "as_of=2999-01-01T00:00:00Z&page=2",
+            [("page", "unknown_parameter", None), ("as_of", "in_the_future", None)],
+        ),
+    ):
+        strictly = {"Prefer": "handling=strict"}
+        for one in (live, deleted):
+            answer = await alone.get(f"{one}?{query}", headers=strictly)
+            assert (answer.status_code, errors(answer)) == (400, wrong), query
+        answer = await alone.get(f"{gone}?{query}", headers=strictly)
+        assert (answer.status_code, code_of(answer)) == (410, "customer_erased")
+        answer = await alone.get(f"{NOBODY}?{query}", headers=strictly)
+        assert (answer.status_code, code_of(answer)) == (404, "customer_not_found")
 
 
 async def test_the_list_shows_everyone_as_they_were_newest_created_first(

@@ -6,6 +6,8 @@ from typing import Any
 import httpx
 import pytest
 from msgspec.structs import replace
+from psycopg import Connection
+from psycopg.rows import TupleRow
 
 from events.append import KeyedEvent
 from events.envelope import Position
@@ -15,6 +17,7 @@ from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_api
 from tests.support.feed import walk
+from tests.support.signals import LIMIT_SECONDS, until
 from tests.support.writing import NOBODY, a_deleted_customer, bulk, code_of, create, errors
 
 
@@ -163,6 +166,39 @@ async def test_a_request_that_comes_again_makes_nobody_anew(api: httpx.AsyncClie
     for body in (REFERENCE_CUSTOMER, REFERENCE_CUSTOMER | {"lastName": "Guess"}):
         answer = await api.post(CUSTOMERS, json=body, headers=made)
         assert (answer.status_code, code_of(answer)) == (410, "customer_erased")
+
+
+async def test_the_key_of_an_order_that_found_nobody_left_is_kept_all_the_same(
+    api: httpx.AsyncClient,
+) -> None:
+    customer_id = await create(api)
+    await erased(api, customer_id)
+    late = {"Idempotency-Key": "late"}
+    first = await erase(api, customer_id, **late)
+    assert (first.status_code, "Idempotency-Replayed" in first.headers) == (200, False)
+
+    again = await erase(api, customer_id, **late)
+    assert (again.status_code, again.headers.get("Idempotency-Replayed")) == (200, "true")
+    other = f"{CUSTOMERS}/{customer_id}/personal-data?other=1"
+    answer = await api.delete(other, headers=late)
+    assert (answer.status_code, code_of(answer)) == (422, "idempotency_key_reused")
+
+
+async def test_nobody_who_writes_waits_while_erasures_wait_for_the_read_model(
+    api: httpx.AsyncClient, owner: Connection[TupleRow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("events.erasure.FORGET_SECONDS", LIMIT_SECONDS)
+    made = [await create(api) for _ in range(3)]
+    waiting = "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted"
+    row = owner.execute("SELECT format('edition_%s.customers', projections.live_edition())")
+    (table,) = row.fetchone() or ("",)
+    with owner.transaction():
+        owner.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE".encode())
+        erasing = [asyncio.create_task(erased(api, customer_id)) for customer_id in made]
+        await until(lambda: owner.execute(waiting, [table]).fetchone() != (0,))
+        await create(api, external_id="meanwhile")
+    for places in await asyncio.gather(*erasing):
+        assert places["read_model"]["state"] == "done"
 
 
 async def test_an_erasure_and_every_reading_of_its_receipt_is_recorded(

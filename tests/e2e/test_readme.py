@@ -67,6 +67,8 @@ EXPECTED = {
     " … whsec_ … --> … connection refused",
     "Looking back": '{"position":1,"event":{ … {"position":3,"event":{'
     " … version 1, since … jane@example.com … updated_at",
+    "Auditing": '✓ events 1 to … signed head … "format":"customers proof 1","event":{'
+    ' … "old_size":1, … development: … {"log":1,"generation":1,',
     "Erasing": "customer … erased … read_model … What stays: … dev … dev",
     "Is anything left of a person?": "value 1: j@e… … table edition_1.customers.document"
     " … messages of JetStream … write-ahead log … value 2: +… … found … nowhere",

@@ -91,7 +91,7 @@ def test_only_what_was_asked_for_is_delivered(
     assert ran.code == 0, ran.err
     [received] = receiver.received
     assert received.body == ran.lines[1]
-    assert json.loads(received.body)["data"] == {"positions": [2]}
+    assert json.loads(received.body)["data"] == {}
 
 
 def test_what_an_erased_customer_was_is_not_sent(
@@ -107,7 +107,7 @@ def test_what_an_erased_customer_was_is_not_sent(
 
     assert [json.loads(received.body)["data"] for received in receiver.received] == [
         None,
-        {"positions": [1]},
+        {},
     ]
 
 

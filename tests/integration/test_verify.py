@@ -220,3 +220,92 @@ def test_positions_that_are_not_there_are_refused_in_words(tampered: TamperedLog
     crossed = tampered.run("verify", "--from", "5", "--to", "4")
     assert (beyond.code, crossed.code) == (1, 2)
     assert "There is no position 13 yet: the log ends at 12." in beyond.err
+
+
+# What the log serves beside its own positions: by customer, and not by log and position.
+_STRAY = """
+INSERT INTO log.events
+SELECT {}, workspace_id, workspace_sequence + 100, stream_id, stream_version + {}, gen_random_uuid(),
+       command_id, 'CustomerErased', 1, NULL, '{{}}', metadata, recorded_at, digest, chain
+  FROM log.events WHERE position = 3
+"""
+
+
+@pytest.mark.parametrize(
+    ("stray", "position", "words"),
+    [
+        (_STRAY.format("log_id + 1, 1", 2), 1, "of its customer stands in log 2 too, at 1"),
+        (_STRAY.format("log_id, -4", 2), -4, "stands before the beginning of the log"),
+        (_STRAY.format("log_id, 0", 2), 0, "stands before the beginning of the log"),
+    ],
+)
+def test_an_event_of_a_customer_that_stands_elsewhere_than_in_the_log_is_found(
+    tampered: TamperedLog, stray: str, position: int, words: str
+) -> None:
+    tampered.owner.execute(
+        "DELETE FROM keyring.data_keys k USING log.events e"
+        " WHERE e.position = 1 AND k.stream_id = e.stream_id"
+    )
+    tampered.owner.execute(stray.encode())
+    found, said = tampered.first_bad()
+    assert found == position
+    assert words in said
+
+
+def test_an_erasure_in_another_log_accounts_for_no_missing_key(tampered: TamperedLog) -> None:
+    tampered.change("log_id = 2 WHERE type = 'CustomerErased'")
+    said = tampered.verify("--to", "8")["verified"]["faults"]
+    assert "no CustomerErased accounts for that" in " ".join(fault["what"] for fault in said)
+
+
+def test_an_erased_customer_whose_key_is_back_is_found(tampered: TamperedLog) -> None:
+    created, erased = ERASED
+    tampered.owner.execute(
+        "INSERT INTO keyring.data_keys (data_key_id, workspace_id, stream_id, master_key_id,"
+        " wrapped) SELECT data_key_id, workspace_id, stream_id, 'another', ''"
+        "   FROM log.events WHERE position = %s",
+        [created],
+    )
+    assert tampered.first_bad() == (erased, "its customer was erased, and has a data key again")
+
+
+def test_an_erasure_that_the_log_does_not_have_is_found(tampered: TamperedLog) -> None:
+    tampered.owner.execute(
+        "INSERT INTO log.erasures (log_id, position, workspace_id, stream_id, positions, erased_at,"
+        " reservations, receipts)"
+        " SELECT 1, position, workspace_id, stream_id, '{}', now(), 0, 0"
+        "   FROM log.events WHERE position = 5"
+    )
+    try:
+        said = "is not the CustomerErased that log.erasures has there"
+        assert tampered.first_bad() == (5, said)
+    finally:
+        tampered.owner.execute("TRUNCATE log.erasures")
+
+
+def test_a_head_that_an_auditor_brings_is_never_excused(
+    tampered: TamperedLog, tmp_path: Path
+) -> None:
+    kept = tmp_path / "heads.jsonl"
+    assert tampered.run("head", "--out", str(kept)).code == 0
+    tampered.owner.execute("INSERT INTO log.generations VALUES (1, 2, 5, 'restored')")
+    tampered.change("metadata = '{ }' WHERE position = 6")
+    tampered.rechain()
+    assert "generation 2 began behind position 5" in tampered.verify()["verified"]["notes"][0]
+    position, words = tampered.first_bad("--head", str(kept))
+    assert position == 6
+    assert "is of a history that the log left behind position 5" in words
+
+
+def test_a_head_of_another_log_and_a_file_without_any_are_told_of(
+    tampered: TamperedLog, tmp_path: Path
+) -> None:
+    kept = tmp_path / "heads.jsonl"
+    assert tampered.run("head", "--out", str(kept)).code == 0
+    tampered.change("log_id = 2")
+    tampered.owner.execute("UPDATE log.heads SET log_id = 2")
+    said = tampered.run("verify", "--head", str(kept), CUSTOMERS_LOG_ID="2")
+    assert (said.code, "is of log 1" in said.out) == (1, True)
+    kept.write_text("\n")
+    nothing = tampered.run("verify", "--head", str(kept))
+    assert (nothing.code, "has no signed head" in nothing.err) == (1, True)
