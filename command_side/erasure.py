@@ -11,11 +11,13 @@ from command_side.commands import Origin
 from command_side.errors import CustomerNotFound
 from command_side.handler import Means
 from command_side.idempotency import Claim
+from events.append import Group, NewReceipt
 from events.envelope import CustomerId, Metadata, Position
 from events.erasure import Erasure, Erasures
 from events.erasure_receipt import Receipt, Retention, receipt_of
 from events.errors import LogUnavailable
-from runtime.accesses import Access
+from runtime.accesses import Access, Action
+from runtime.ids import new_id
 
 
 class Erased(Struct, frozen=True, kw_only=True):
@@ -67,7 +69,7 @@ class ErasureHandler:
         try:
             async with asyncio.timeout(self._means.wait_seconds):
                 erasure = await self._erasures.erase(
-                    _access(customer_id, origin),
+                    _access("erasure", customer_id, origin),
                     origin.workspace_id,
                     customer_id,
                     metadata,
@@ -79,13 +81,22 @@ class ErasureHandler:
             ) from error
         if erasure is None:
             raise CustomerNotFound
+        if receipt is not None:
+            await self._keep(receipt, origin)
         await self._on_appended(erasure.position)
         return self._erased(erasure, origin)
+
+    async def _keep(self, receipt: NewReceipt, origin: Origin) -> None:
+        """Who was erased before has no CustomerErased to keep the receipt with."""
+        kept = await self._means.event_log.read_receipt(origin.workspace_id, receipt.key_hmac)
+        if kept is None:
+            group = Group(workspace_id=origin.workspace_id, command_id=new_id(), receipt=receipt)
+            await self._means.appender.append(group, self._means.deadline())
 
     async def recall(self, outcome: msgspec.Raw, origin: Origin) -> Erased:
         """The receipt of an erasure that was done with the same Idempotency-Key."""
         customer_id = CustomerId(msgspec.json.decode(outcome, type=_Kept).erased)
-        access = _access(customer_id, origin)
+        access = _access("receipt", customer_id, origin)
         erasure = await self._erasures.find(access, origin.workspace_id, customer_id)
         if erasure is None:
             raise CustomerNotFound
@@ -103,9 +114,9 @@ class ErasureHandler:
         )
 
 
-def _access(customer_id: CustomerId, origin: Origin) -> Access:
+def _access(action: Action, customer_id: CustomerId, origin: Origin) -> Access:
     return Access(
-        action="erasure",
+        action=action,
         workspace_id=origin.workspace_id,
         customer_id=customer_id,
         api_key_id=None if origin.api_key_id is None else UUID(origin.api_key_id),

@@ -75,7 +75,7 @@ SCHEMAS: Final[dict[str, Json]] = {
     "ErasureReceipt": described(
         Receipt,
         "What was destroyed where and when. The same whenever it is asked for, but for what was "
-        "`pending`.",
+        "`pending` or `scheduled`.",
         erased_at={"format": "date-time"},
         finished={"description": "Whether nothing is `pending`."},
         places={"type": "array", "items": ref("ErasedPlace")},
@@ -90,9 +90,9 @@ OPERATIONS: Final[dict[str, Operation]] = {
         description="For ever, live or deleted, and in all its history: the key that its events "
         "are encrypted with is destroyed. Its `external_id` is free; reads and writes of it are "
         "410 from now on. Asked again, the receipt is the same, and tells how far it is. "
-        "`X-Actor` and `X-Reason` are not kept and conditions are not heeded: each is named in "
-        "`meta.warnings`, or refused under `Prefer: handling=strict`. That it was ordered, and "
-        "with which key, is recorded.",
+        "`X-Actor` and `X-Reason` are not kept: each is named in `meta.warnings`, or refused under "
+        "`Prefer: handling=strict`. `If-Match` and `If-None-Match` are refused: nobody is erased "
+        "on a condition. That it was ordered, and with which key, is recorded.",
         parameters=parameter_refs("customer_id", "Prefer", "Idempotency-Key"),
         answers={
             200: Answer(

@@ -164,6 +164,7 @@ class Eraser:
         if not self.compared.is_set():
             # The file first: it can be read while NATS is away.
             await self._ledger.compare_file(connection)
+            await self._ledger.complete_file(connection)
         found = await self._ledger.stream.look()
         if found is None or found[1] < await self._ledger.place(connection, found[0]):
             # Before it is made, so that a crash in between loses nothing.

@@ -6,6 +6,7 @@ What else has to forget is told by the row that it leaves in `log.erasures`; who
 goes on there, after a crash at any point.
 """
 
+import asyncio
 from collections.abc import AsyncGenerator, Sequence
 from datetime import datetime
 from typing import Final, LiteralString
@@ -39,7 +40,7 @@ _LIST: Final[LiteralString] = """
 SELECT x.log_id, log.current_generation(x.log_id), x.position, e.chain, e.stream_version,
        x.workspace_id, x.stream_id, cardinality(x.positions), x.erased_at, x.key_destroyed_at,
        x.reservations, x.receipts, x.forgotten_at, x.editions, x.ledger_at,
-       x.messages_deleted_at, x.messages
+       x.messages_deleted_at, x.messages, log.scrubbed_at(x.log_id, x.position)
   FROM log.erasures x JOIN log.events e ON e.log_id = x.log_id AND e.position = x.position
  WHERE x.log_id = %b::int4 AND x.position > %b::int8
    AND (%b::text IS NULL OR x.workspace_id = %b::text)
@@ -80,14 +81,23 @@ class Erasure(Struct, frozen=True, kw_only=True):
     """When the ledger outside of the database named the erasure."""
     messages_deleted_at: datetime | None
     messages: int | None
+    scrubbed_at: datetime | None = None
+    """Since when no file of the database's server holds anything of the customer."""
 
 
 class Erasures:
-    """Erasures as an API process makes them: each recorded as an access of its key."""
+    """Erasures as an API process makes them: each recorded as an access of its key.
 
-    def __init__(self, pool: Pool, log_id: int) -> None:
+    Only what holds the log's lock takes its turn with the appends, on `append_pool`; the read
+    model may be busy, and whoever writes does not wait for it.
+    """
+
+    def __init__(self, pool: Pool, log_id: int, *, append_pool: Pool) -> None:
         self._pool = pool
+        self._append_pool = append_pool
         self._log_id = log_id
+        # So that a busy read model keeps one connection busy, and not all of them.
+        self._forgetting = asyncio.Lock()
 
     async def erase(
         self,
@@ -103,23 +113,43 @@ class Erasures:
         """
 
         async def erase(connection: AsyncConnection[TupleRow]) -> Erasure | None:
-            async with connection.transaction():
+            async with connection.transaction() as transaction:
                 await record_access(connection, access)
-                return await erase_customer(
+                erased = await erase_customer(
                     connection, self._log_id, workspace_id, customer_id, metadata, receipt
                 )
+                if erased is None:
+                    # Nobody was erased, so nobody is said to have been.
+                    raise psycopg.Rollback(transaction)
+                return erased
+            return None
 
-        async def finish(connection: AsyncConnection[TupleRow]) -> Erasure | None:
-            await forget_soon(connection, workspace_id, customer_id)
+        async def read(connection: AsyncConnection[TupleRow]) -> Erasure | None:
             return await read_erasure(connection, workspace_id, customer_id)
 
         try:
-            erased = await ask(self._pool, erase)
+            erased = await ask(self._append_pool, erase)
             if erased is None or erased.forgotten_at is not None:
                 return erased
-            return await ask(self._pool, finish)
+            await self._forget(workspace_id, customer_id)
+            return await ask(self._pool, read)
         except psycopg.OperationalError as error:
             raise LogUnavailable("The database does not answer.") from error
+
+    async def _forget(self, workspace_id: WorkspaceId, customer_id: CustomerId) -> None:
+        async def forget(connection: AsyncConnection[TupleRow]) -> bool:
+            return await forget_soon(connection, workspace_id, customer_id)
+
+        try:
+            async with asyncio.timeout(FORGET_SECONDS):
+                await self._forgetting.acquire()
+        except TimeoutError:
+            log.warning("erasure.read_model_busy", customer_id=str(customer_id))
+            return
+        try:
+            await ask(self._pool, forget)
+        finally:
+            self._forgetting.release()
 
     async def find(
         self, access: Access, workspace_id: WorkspaceId, customer_id: CustomerId

@@ -38,7 +38,7 @@ class Place(Struct, frozen=True, kw_only=True):
 
 
 class Receipt(Struct, frozen=True, kw_only=True):
-    """What an erasure did; the same whenever it is asked for, but for what was pending."""
+    """What an erasure did; the same whenever it is asked for, but for what was still to go."""
 
     customer_id: UUID
     erased_at: str
@@ -118,15 +118,18 @@ def _outside(erasure: Erasure) -> tuple[Place, ...]:
 
 
 def _later(erasure: Erasure, retention: Retention) -> tuple[Place, ...]:
-    scrubbed = erasure.erased_at + timedelta(days=retention.scrub_days)
-    expired = scrubbed + timedelta(days=retention.backup_days)
+    due, done = erasure.erased_at + timedelta(days=retention.scrub_days), erasure.scrubbed_at
+    # A copy of the data files, made until they were clean, has what was in them.
+    expired = max(due, done or due) + timedelta(days=retention.backup_days)
     return (
-        Place(
+        _scheduled_scrub(due)
+        if done is None
+        else Place(
             where="data_files",
-            state="scheduled",
-            by=format_time(scrubbed),
-            what="Postgres' data files and WAL may hold remains of deleted rows until the "
-            "scheduled scrub; no query finds them, and no dump has them.",
+            state="done",
+            at=format_time(done),
+            what="Postgres' data files and WAL were all written anew by a scrub, without what "
+            "deleted rows leave behind.",
         ),
         Place(
             where="backups",
@@ -134,6 +137,16 @@ def _later(erasure: Erasure, retention: Retention) -> tuple[Place, ...]:
             by=format_time(expired),
             what="Backups from before may hold the person until they expire.",
         ),
+    )
+
+
+def _scheduled_scrub(due: datetime) -> Place:
+    return Place(
+        where="data_files",
+        state="scheduled",
+        by=format_time(due),
+        what="Postgres' data files and WAL may hold remains of deleted rows until the "
+        "scheduled scrub; no query finds them, and no dump has them.",
     )
 
 

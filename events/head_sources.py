@@ -103,15 +103,11 @@ class HeadFile:
             if self._must_exist:
                 raise
             return
-        is_empty = True
         with file:
             for number, line in enumerate(file, 1):
                 # What was torn when the writer died was never given out: it is no head.
                 if line.strip() and line.rstrip().endswith(b"}"):
-                    is_empty = False
                     yield _read(f"line {number} of {self._path}", line)
-        if is_empty and self._must_exist:
-            raise NotAHead(f"{self._path} has no signed head.")
 
     async def make(self) -> bool:
         """Make the file if it is not there; whether it was not. Raises OSError."""

@@ -24,6 +24,7 @@ from psycopg.rows import TupleRow
 from events import jetstream
 from events.envelope import CustomerId, WorkspaceId
 from events.erasure import erase_customer, forget_soon
+from runtime.clock import format_time
 
 _AT_ONCE: Final = 1000
 _SECONDS: Final = 3.0
@@ -33,6 +34,11 @@ _UNERASED: Final[LiteralString] = (
     "SELECT workspace_id, stream_id FROM log.find_unerased(%b::text[], %b::uuid[])"
 )
 _PLACE: Final[LiteralString] = "SELECT log.read_ledger_place(%b::int4, %b)"
+_NAMED: Final[LiteralString] = """
+SELECT position, workspace_id, stream_id, data_key_id, erased_at FROM log.erasures
+ WHERE log_id = %b::int4 AND position > %b::int8 AND ledger_at IS NOT NULL
+ ORDER BY position LIMIT %b::int4
+"""
 _NOTE_PLACE: Final[LiteralString] = "SELECT log.note_ledger_place(%b::int4, %b, %b::int8)"
 
 log = structlog.get_logger()
@@ -206,6 +212,47 @@ class Ledger:
         if end > place:
             await connection.execute(_NOTE_PLACE, [self._log_id, name, end])
         return again
+
+    async def complete_file(self, connection: AsyncConnection[TupleRow]) -> int:
+        """Name every erasure in a file that was named or replaced since; how many it lacked.
+
+        Raises OSError.
+        """
+        if self.file is None or await self._is_whole(connection):
+            return 0
+        there = set[CustomerId]()
+        if self.file.look() is not None:
+            there = {entry.customer_id for entry in (await self.file.read())[0]}
+        lacking, behind = 0, 0
+        while True:
+            asked = [self._log_id, behind, _AT_ONCE]
+            rows = await (await connection.execute(_NAMED, asked)).fetchall()
+            if not rows:
+                break
+            behind = rows[-1][0]
+            entries = [self._entry(row) for row in rows if row[2] not in there]
+            if entries:
+                await self.file.append(entries)
+            lacking += len(entries)
+        found = self.file.look()
+        if found is not None:
+            await connection.execute(_NOTE_PLACE, [self._log_id, f"whole {found[0]}", 1])
+        return lacking
+
+    async def _is_whole(self, connection: AsyncConnection[TupleRow]) -> bool:
+        """Whether this very file was found to name all that were erased before it was there."""
+        found = None if self.file is None else self.file.look()
+        return found is not None and await self.place(connection, f"whole {found[0]}") > 0
+
+    def _entry(self, row: TupleRow) -> Entry:
+        _, workspace_id, stream_id, data_key_id, erased_at = row
+        return Entry(
+            log_id=self._log_id,
+            workspace_id=WorkspaceId(workspace_id),
+            customer_id=CustomerId(stream_id),
+            data_key_id=data_key_id,
+            erased_at=format_time(erased_at),
+        )
 
     async def compare_stream(self, connection: AsyncConnection[TupleRow]) -> int:
         """The same with what the stream has behind the place that was compared last."""

@@ -14,11 +14,13 @@ _BEFORE: Final[LiteralString] = """
 SELECT position FROM log.events WHERE log_id = %(log_id)s AND position < 1
  ORDER BY position LIMIT 1
 """
-# The first event whose customer has events in another log: mostly there is no other log.
+# The first event whose customer has events in another log. Mostly there is no other log, which two
+# looks into an index tell.
 _ELSEWHERE: Final[LiteralString] = """
 SELECT e.position, o.log_id, o.position
   FROM log.events o JOIN log.events e ON e.stream_id = o.stream_id
- WHERE (o.log_id < %(log_id)s OR o.log_id > %(log_id)s)
+ WHERE (SELECT min(log_id) FROM log.events) < (SELECT max(log_id) FROM log.events)
+   AND (o.log_id < %(log_id)s OR o.log_id > %(log_id)s)
    AND e.log_id = %(log_id)s AND e.position BETWEEN %(first)s AND %(end)s
  ORDER BY e.position, o.position LIMIT 1
 """
@@ -54,8 +56,8 @@ async def find_strays(
         ),
         *(
             Fault(
-                position=position,
-                what=f"an event of its customer stands in log {other} too, at {place}",
+                position=end,
+                what=f"the customer of {position} has an event in log {other} too, at {place}",
             )
             for position, other, place in await ask(_ELSEWHERE)
         ),

@@ -143,7 +143,7 @@ class Verifier:
         begun(last)
         start = await self._start(first)
         forks = [Fork(*row) for row in await self._ask(_FORKS, [self._log_id])]
-        judged = _judge(heads, forks, log, self._keys)
+        judged = _judge(heads, forks, self._log_id, log.position, self._keys)
         walk = ChainWalk(start, [head for head in judged.binding if head.position <= last])
         rest = asyncio.create_task(self._check_beside(first, last))
         try:
@@ -264,18 +264,22 @@ class _Judged(Struct, frozen=True, kw_only=True):
 
 
 def _judge(
-    heads: Sequence[KnownHead], forks: Sequence[Fork], end: Head, keys: PublicKeys
+    heads: Sequence[KnownHead],
+    forks: Sequence[Fork],
+    log_id: int,
+    log_end: int,
+    keys: PublicKeys,
 ) -> _Judged:
     """Which heads the log must agree with, and what is wrong with them by themselves."""
     binding: list[SignedHead] = []
     faults: list[Fault] = []
     lost: Counter[int] = Counter()
     cut: list[SignedHead] = []
-    for known in {known.head: known for known in heads}.values():
+    for known in {known.head: known for known in reversed(heads)}.values():
         head = known.head
         fault = (
             (fault_of_signature(head, keys) if keys else None)
-            or fault_of_log(head, end.log_id)
+            or fault_of_log(head, log_id)
             or fault_of_generation(head, forks)
         )
         until = binding_until(head.generation, forks)
@@ -291,14 +295,14 @@ def _judge(
             faults.append(Fault(position=until + 1, what=what))
         elif not is_binding(head, forks):
             lost[head.generation] += 1
-        elif head.position > end.position:
+        elif head.position > log_end:
             cut.append(head)
         else:
             binding.append(head)
     if cut:
         newest = max(cut, key=lambda head: head.position)
-        what = f"is missing: the log ends at {end.position}, and {newest.words} was signed"
-        faults.append(Fault(position=end.position + 1, what=what))
+        what = f"is missing: the log ends at {log_end}, and {newest.words} was signed"
+        faults.append(Fault(position=log_end + 1, what=what))
     notes = [
         f"{count} signed heads of generation {generation} are of the history that was "
         f"lost when generation {_next(generation, forks).generation} began behind position "

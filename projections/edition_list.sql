@@ -228,7 +228,10 @@ SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS
 BEGIN
     RETURN (SELECT string_agg(c.document, ','::bytea ORDER BY p.place)
               FROM unnest(p_customer_ids) WITH ORDINALITY AS p (customer_id, place)
-              JOIN edition_0.customers c ON c.customer_id = p.customer_id);
+              JOIN edition_0.customers c ON c.customer_id = p.customer_id
+             -- A row may outlive the erasure for a moment; nobody is shown it.
+             WHERE NOT EXISTS (
+                   SELECT FROM log.erasures x WHERE x.stream_id = c.customer_id));
 END $$;
 
 -- A page of all customers of a workspace, newest first, found in the index alone; p_total says
@@ -252,7 +255,8 @@ BEGIN
              WHERE p_offset + p_limit < p_total
              ORDER BY l.created_at, l.customer_id LIMIT 1)
       INTO documents, next_place
-      FROM page p JOIN edition_0.customers c ON c.customer_id = p.customer_id;
+      FROM page p JOIN edition_0.customers c ON c.customer_id = p.customer_id
+     WHERE NOT EXISTS (SELECT FROM log.erasures x WHERE x.stream_id = c.customer_id);
 END $$;
 
 -- A page of the customers of a workspace.

@@ -56,10 +56,16 @@ BEGIN
       FROM edition_0.read_age(p_workspace_id, p_log_id) a
       -- Found by its id, shown only to its workspace.
       LEFT JOIN edition_0.customers c ON c.customer_id = p_customer_id;
-    erased := document IS NULL AND log.was_erased(p_workspace_id, p_customer_id);
+    -- A row may outlive the erasure for a moment, but not an edition that has come to it.
+    erased := (document IS NULL OR checkpoint < newest)
+        AND log.was_erased(p_workspace_id, p_customer_id);
+    IF erased THEN
+        document := NULL;
+        version := NULL;
+    END IF;
 END $$;
 
--- The customer that holds an external_id. When a parked one and another both seem to, the newer
+-- The customer that holds an external_id, which an erased one does not. When a parked one and another both seem to, the newer
 -- event is right; and while any is parked, that nobody seems to may be wrong.
 CREATE FUNCTION edition_0.get_by_external_id(
     p_workspace_id text, p_external_id text, p_log_id integer,
@@ -74,6 +80,7 @@ BEGIN
             SELECT c.customer_id FROM edition_0.customers c
              WHERE c.workspace_id || '/' || c.external_id = p_workspace_id || '/' || p_external_id
              ORDER BY c.position DESC LIMIT 1), p_log_id) g;
+    erased := false;
     parked := parked OR document IS NULL
         AND EXISTS (SELECT FROM edition_0.parked p WHERE p.workspace_id = p_workspace_id);
 END $$;

@@ -48,7 +48,8 @@ async def retry_failure(
     keyring: Keyring,
     edition: int,
     log_id: int,
-    failure: ParkedRecord,
+    workspace_id: WorkspaceId,
+    customer_id: CustomerId,
 ) -> ParkedCustomer | None:
     """Try a parked customer's newest event again; None when the customer is up to date now.
 
@@ -58,9 +59,9 @@ async def retry_failure(
     async with connection.transaction() as transaction:
         projector = Projector(connection, await open_checkpoint(connection, edition, log_id))
         query = sql.SQL("SELECT {}.unpark(%s, %s)").format(schema_of(edition))
-        await connection.execute(query, [failure.workspace_id, failure.customer_id])
+        await connection.execute(query, [workspace_id, customer_id])
         passed = projector.checkpoint.position
-        cursor = await connection.execute(_NEWEST, [failure.customer_id, log_id, passed])
+        cursor = await connection.execute(_NEWEST, [customer_id, log_id, passed])
         row = await cursor.fetchone()
         if row is None:
             return None

@@ -10,9 +10,11 @@ import signal
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from datetime import datetime
 from typing import Final, LiteralString
 
+import psycopg
 from msgspec import Struct
 from psycopg import Connection, sql
 from psycopg.rows import TupleRow, args_row
@@ -41,6 +43,8 @@ from runtime.settings import Settings, read_master_keys
 
 _NICE: Final = 10
 _POLL_SECONDS: Final = 0.5
+# An event loop waits for it.
+_CANCEL_SECONDS: Final = 1.0
 
 # The newest event up to a position of each customer whose newest one lies in the range; found by
 # index whatever the statistics say.
@@ -131,9 +135,13 @@ class Filler:
         self._connection.close()
 
     def cancel(self) -> None:
-        """Give up the range that another thread is at, also one that waits for a lock."""
+        """Give up the range that another thread is at, also one that waits for a lock.
+
+        Where the server does not hear that soon, the range ends by itself, and does no harm.
+        """
         self._is_given_up = True
-        self._connection.cancel_safe()
+        with suppress(psycopg.Error):
+            self._connection.cancel_safe(timeout=_CANCEL_SECONDS)
 
     def fill(self, part: Range) -> None:
         """Bring the customers of a range into the edition, unless they are there.

@@ -10,6 +10,7 @@ One is at work at a time. Built and compared it may be instead, which changes no
 import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from functools import cached_property
 from typing import Final
 
 from msgspec import Struct
@@ -78,7 +79,11 @@ class Rebuilds:
         self._settings = settings
         self._sizes = sizes or Sizes()
         self._log_id = settings.log_id
-        self._keyring = Keyring(read_master_keys(settings))
+
+    @cached_property
+    def _keyring(self) -> Keyring:
+        # Who only looks or drops needs no master key.
+        return Keyring(read_master_keys(self._settings))
 
     async def rebuild(self, jobs: int, tell: Tell, *, anew: bool = False) -> Switched:
         """Build a new edition, or go on with the one begun, and let it be the live one.
@@ -224,6 +229,8 @@ class Rebuilds:
         self, connection: AsyncConnection[TupleRow], purpose: Purpose, *, anew: bool = False
     ) -> Rebuild:
         """The rebuild to go on with, else a new one; what nobody can go on with is dropped."""
+        # Without them nothing is begun.
+        read_master_keys(self._settings)
         await self._live(connection)
         found: Rebuild | None = None
         for one in await find_rebuilds(connection):

@@ -9,7 +9,7 @@ from psycopg.rows import TupleRow, args_row
 
 from events.envelope import Position
 from projections.checkpoint import schema_of
-from projections.editions import LOCK, tables_checksum, tables_of
+from projections.editions import LOCK, functions_of, tables_checksum, tables_of
 from projections.filling import Range
 
 Purpose = Literal["switch", "verify", "drop"]
@@ -134,6 +134,8 @@ async def begin_rebuild(
         await connection.execute(
             sql.SQL(_DROP_INDEXES.replace("edition_0", f"edition_{edition:d}"))  # pyright: ignore[reportArgumentType] - a text of ours and a number
         )
+        # From the first row on it can forget who is erased.
+        await connection.execute(functions_of(edition), prepare=False)
         values = {
             "edition": edition,
             "log": log_id,
@@ -194,11 +196,12 @@ async def count_and_mark(connection: AsyncConnection[TupleRow], rebuild: Rebuild
     """Count the customers that were filled in, and say how far the edition has come with them."""
     edition = schema_of(rebuild.edition)
     async with connection.transaction():
+        # First, because it locks the row: nobody who is erased is taken out while we count.
+        await note_stage(connection, rebuild.edition, "catching up")
         await connection.execute(_PRIMARY_KEY.format(edition=edition))
         await connection.execute(_COUNT.format(edition=edition))
         values = [rebuild.log_id, rebuild.until_position]
         await connection.execute(_BEGIN_CHECKPOINT.format(edition=edition), values)
-        await note_stage(connection, rebuild.edition, "catching up")
 
 
 async def _one(connection: AsyncConnection[TupleRow], query: str, *parameters: object) -> TupleRow:

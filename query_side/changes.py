@@ -92,11 +92,27 @@ def csv_lines(entry: HistoryEntry) -> Iterator[bytes]:
 
 
 def _cell(value: Value | UnsetType) -> str | None:
-    """A text as it is; everything else as JSON, numbers to the last digit."""
+    """A text as it is; everything else as JSON, numbers to the last digit.
+
+    So is a text in `custom_fields` that is empty or reads as JSON: "5" is told from 5.
+    """
     if value is None or isinstance(value, UnsetType):
         return None
     if isinstance(value, str):
         return value
     if isinstance(value, Raw) and bytes(value).startswith(_TEXT):
-        return msgspec.json.decode(value, type=str)
+        text = msgspec.json.decode(value, type=str)
+        return bytes(value).decode() if _reads_as_json(text) else text
     return msgspec.json.encode(value).decode()
+
+
+def _reads_as_json(text: str) -> bool:
+    if not text:
+        return True
+    try:
+        msgspec.json.decode(text, type=Raw)
+    except msgspec.DecodeError:
+        return False
+    except RecursionError:
+        pass
+    return True

@@ -96,8 +96,9 @@ HISTORY_PARAMETERS: Final[dict[str, Json]] = {
         {"type": "string", "enum": list(FORMATS), "default": FORMATS[0]},
         "`csv` answers the whole history for a spreadsheet, so without `after` and `limit`: a line "
         "for each field that changed, and one without a field where none did. A text is there as "
-        "it is, everything else as JSON, what is absent as an empty cell. What a spreadsheet might "
-        "take for a formula begins with an apostrophe; so does what begins with one already.",
+        "it is, everything else as JSON, what is absent as an empty cell; in `custom_fields` "
+        "a text that is empty or reads as JSON is JSON too. What a spreadsheet might take for a "
+        "formula begins with an apostrophe; so does what begins with one already.",
     ),
     "history.consistency": _query(
         "consistency",

@@ -83,6 +83,11 @@ class Past:
         stored = found.then.keyed.stored
         return CustomerThen(document=self._document(found.then), version=stored.stream_version)
 
+    async def is_erased(self, workspace_id: WorkspaceId, customer_id: CustomerId) -> bool | None:
+        """Whether a customer was erased by now; None when the workspace never had it."""
+        found = await self._log.read_version(workspace_id, customer_id, _FIRST)
+        return None if found is None else found.erased
+
     async def _find(
         self, workspace_id: WorkspaceId, customer_id: CustomerId, as_of: AsOf
     ) -> tuple[FoundInPast | None, bool]:

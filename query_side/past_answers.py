@@ -8,25 +8,35 @@ from events.envelope import CustomerId
 from query_side.answers import CUSTOMERS, answer_customer
 from query_side.cursors import Cursors
 from query_side.pages import page_links
-from query_side.past import AsOf, Past
+from query_side.past import CustomerThen, MomentToCome, Past
 from query_side.past_cursors import PlaceInPast
+from query_side.refusals import TO_COME
 from query_side.requests import OneRequest, PastListRequest, workspace_of
 from runtime.clock import format_time
 from runtime.web.authentication import principal_of
 from runtime.web.customer_problems import customer_erased, customer_not_then
 from runtime.web.envelope import success
 from runtime.web.ignored import warnings_meta
-from runtime.web.problems import AnyRequest
+from runtime.web.problems import AnyRequest, invalid_request
 
 _NO_TOTAL: Final = 0
 
 
 async def answer_customer_then(
-    request: AnyRequest, asked: OneRequest, customer_id: CustomerId, as_of: AsOf, past: Past
+    request: AnyRequest, asked: OneRequest, customer_id: CustomerId, past: Past
 ) -> Response[bytes]:
     """A customer as it was; that there was none comes before all that is wrong beside."""
-    then = await past.get(principal_of(request.scope), customer_id, as_of)
     meta = warnings_meta(asked.warnings)
+    if asked.as_of is None:
+        erased = await past.is_erased(workspace_of(request), customer_id)
+        then = CustomerThen(erased=erased is True)
+        if erased is False:
+            asked.check()
+    else:
+        try:
+            then = await past.get(principal_of(request.scope), customer_id, asked.as_of)
+        except MomentToCome:
+            raise invalid_request((*asked.errors, TO_COME)) from None
     if then.erased:
         raise customer_erased(meta)
     if then.document is None or then.version is None:

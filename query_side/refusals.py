@@ -16,7 +16,7 @@ Refusal: TypeAlias = NoReadModel | NotShownYet | HistoryGone | AccessNotRecorded
 REFUSALS: Final = (NoReadModel, NotShownYet, HistoryGone, AccessNotRecorded, MomentToCome)
 
 
-_TO_COME: Final = FieldError(
+TO_COME: Final = FieldError(
     field="as_of",
     error="as_of is a moment that is still to come. To see what is now, leave it out.",
     code="in_the_future",
@@ -28,7 +28,7 @@ def api_error_of(refusal: Refusal) -> ApiError:
     if isinstance(refusal, HistoryGone):
         return ApiError("lost_history", str(refusal))
     if isinstance(refusal, MomentToCome):
-        return invalid_request([_TO_COME])
+        return invalid_request([TO_COME])
     return unavailable(str(refusal))
 
 

@@ -79,8 +79,10 @@ class OneRequest(PathRequest, frozen=True, kw_only=True):
     """What a call for one customer asks for, beside its id."""
 
     conditions: Conditions
+    is_of_the_past: bool
+    """Whether it is to be told as it was."""
     as_of: AsOf | None
-    """None: as it is now."""
+    """In which version, or when; None for now, and for what cannot be read."""
 
 
 class PageRequest(ReadRequest, frozen=True, kw_only=True):
@@ -127,15 +129,23 @@ class RequestReader:
         Only by its id can it be asked for as it was.
         """
         conditions, errors = read_conditions(scope, IF_NONE_MATCH)
+        parameters: Parameters = {}
         try:
-            as_of, asked = self._read_one(scope, workspace_id, by_id=by_id)
+            parameters = read_parameters(scope["query_string"])
         except ApiError as refused:
-            as_of, asked = None, ReadRequest(demand=Demand(), warnings=[])
             errors = refused.errors + errors
+        reader = ParameterReader(parameters)
+        as_of = _read_as_of(reader, by_id=by_id)
+        demand = read_demand(scope, workspace_id, reader, self._tokens)
+        try:
+            warnings = reader.finish(strict=heed_handling(scope))
+        except ApiError as refused:
+            demand, warnings, errors = Demand(), [], refused.errors + errors
         return OneRequest(
-            demand=asked.demand,
-            warnings=asked.warnings,
+            demand=demand,
+            warnings=warnings,
             conditions=conditions,
+            is_of_the_past=by_id and _AS_OF in parameters,
             as_of=as_of,
             errors=errors,
         )
@@ -175,19 +185,6 @@ class RequestReader:
             parameters=parameters,
             query=msgspec.structs.replace(query, after=after),
         )
-
-    def _read_one(
-        self, scope: Scope, workspace_id: WorkspaceId, *, by_id: bool
-    ) -> tuple[AsOf | None, ReadRequest]:
-        reader = ParameterReader(read_parameters(scope["query_string"]))
-        if by_id:
-            as_of = reader.number_or_moment(_AS_OF, VERSION_MAX, "version")
-        else:
-            as_of = None
-            _refuse_as_of(reader)
-        demand = read_demand(scope, workspace_id, reader, self._tokens)
-        warnings = reader.finish(strict=heed_handling(scope))
-        return as_of, ReadRequest(demand=demand, warnings=warnings)
 
     def _read_past_list(
         self, scope: Scope, workspace_id: WorkspaceId, parameters: Parameters
@@ -282,7 +279,11 @@ def _refuse_cursor(reader: ParameterReader) -> None:
     reader.refuse("cursor", message, "invalid_cursor")
 
 
-def _refuse_as_of(reader: ParameterReader) -> None:
+def _read_as_of(reader: ParameterReader, *, by_id: bool) -> AsOf | None:
+    if by_id:
+        before = len(reader.errors)
+        as_of = reader.number_or_moment(_AS_OF, VERSION_MAX, "version")
+        return as_of if len(reader.errors) == before else None
     if reader.one(_AS_OF) is not None:
         # To ignore it would answer with what is now.
         message = (
@@ -290,3 +291,4 @@ def _refuse_as_of(reader: ParameterReader) -> None:
             "ask for the customer by its id."
         )
         reader.refuse(_AS_OF, message, "not_supported")
+    return None

@@ -109,9 +109,9 @@ async def get_customer(
     workspace_id = workspace_of(request)
     asked = means.requests.read_one(request.scope, workspace_id, by_id=True)
     wanted = asked.read_path(lambda: CustomerId(read_customer_id(customer_id)))
-    if asked.as_of is not None:
+    if asked.is_of_the_past:
         await means.reads.check(asked.demand)
-        return await answer_customer_then(request, asked, wanted, asked.as_of, means.past)
+        return await answer_customer_then(request, asked, wanted, means.past)
     found, is_stale = await means.reads.get(workspace_id, wanted, asked.demand)
     return _answer_one(request, asked, found, "id", is_stale=is_stale)
 

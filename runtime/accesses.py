@@ -1,10 +1,10 @@
-"""The log of accesses: who read a history or an export, or erased somebody.
+"""The log of accesses: who read a history, an export or an erasure, or erased somebody.
 
 An access is recorded, and committed, before anything is given: one that cannot be is refused. It
 holds nothing of a person but the customer's id, and nothing that a client words.
 """
 
-from collections.abc import Iterator
+from collections.abc import Generator
 from datetime import datetime
 from typing import Final, Literal, LiteralString, TypeAlias
 from uuid import UUID
@@ -13,7 +13,9 @@ import psycopg
 from msgspec import Struct
 from psycopg.rows import TupleRow, args_row
 
-Action: TypeAlias = Literal["history", "as_of", "export", "erasure", "check", "replay", "state"]
+Action: TypeAlias = Literal[
+    "history", "as_of", "export", "erasure", "receipt", "check", "replay", "state"
+]
 
 
 class Access(Struct, frozen=True, kw_only=True):
@@ -68,7 +70,7 @@ def list_accesses(
     workspace: str | None = None,
     customer: UUID | None = None,
     since: datetime | None = None,
-) -> Iterator[RecordedAccess]:
+) -> Generator[RecordedAccess]:
     """The accesses that are kept, oldest first, read as they are asked for.
 
     An access to the data of all workspaces is one to each of them.

@@ -8,6 +8,8 @@ from runtime.failure import Failure
 KNOWN_SCOPES = ("customers:read", "customers:write", "customers:erase")
 _WORKSPACE = re.compile(r"[a-z0-9-]{1,48}")
 SANDBOX_SUFFIX = "_test"
+REMEMBERED_SECONDS = 1.0
+"""For so long at most a process heeds a key that was revoked, when nobody could tell it."""
 
 
 def check_workspace(workspace: str) -> None:

@@ -6,6 +6,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, TypeAlias
 
 import msgspec
+import nats.errors
 from litestar import Litestar
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
@@ -49,7 +50,7 @@ from runtime.lifecycle import (
     stop_signals,
 )
 from runtime.nats import Heard, NatsLine
-from runtime.nats_access import connected_once
+from runtime.nats_access import connected_once, words_of
 from runtime.postgres import Pool, Role, ask, connect, make_pool
 from runtime.published_heads import log_head_part
 from runtime.readable import readable_json
@@ -194,7 +195,7 @@ async def _event_log(settings: Settings) -> AsyncGenerator[tuple[PostgresLog, Er
         make_pool(settings, Role.API, "customers api append", size=1) as append_pool,
     ):
         log = PostgresLog(pool, settings.log_id, append_pool=append_pool)
-        yield log, Erasures(append_pool, settings.log_id)
+        yield log, Erasures(pool, settings.log_id, append_pool=append_pool)
 
 
 @asynccontextmanager
@@ -306,6 +307,11 @@ async def begin_generation(settings: Settings, reason: str) -> Fork:
     Raises Failure when it did not; psycopg.Error when the database is away.
     """
     name = "customers relay new-generation"
+    if not settings.nats_url:
+        raise Failure(
+            "CUSTOMERS_NATS_URL is not set, and the streams are in NATS.",
+            "CUSTOMERS_NATS_URL=nats://user:password@host:4222",
+        )
     async with (
         await connect(settings, Role.RELAY, name) as connection,
         AsyncExitStack() as stack,

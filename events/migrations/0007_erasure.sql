@@ -45,6 +45,33 @@ CREATE TABLE log.ledger_places (
     PRIMARY KEY (log_id, ledger)
 );
 
+-- Scrubs: each rewrites what may still hold bytes of rows that are gone. What was gone when one
+-- started is nowhere in the server's files when it has finished, but for what is `left_over`.
+CREATE TABLE log.scrubs (
+    scrub_id uuid PRIMARY KEY,
+    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+    finished_at timestamptz,
+    -- The steps that are done; one that was killed goes on behind them.
+    steps text[] NOT NULL DEFAULT '{}',
+    -- In words: what this server did not let us clean, or what we cannot reach.
+    left_over text[] NOT NULL DEFAULT '{}'
+);
+CREATE INDEX scrubs_newest ON log.scrubs (started_at DESC);
+
+-- When a scrub had finished that began after this erasure had done all its steps, and left nothing
+-- over: since then no file of the server holds anything of the customer. NULL: there was none yet.
+CREATE FUNCTION log.scrubbed_at(p_log_id integer, p_position bigint) RETURNS timestamptz
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
+    SELECT s.finished_at
+      FROM log.erasures x
+      JOIN log.scrubs s
+        ON s.started_at > greatest(x.key_destroyed_at, x.forgotten_at, x.messages_deleted_at)
+     WHERE x.log_id = p_log_id AND x.position = p_position
+       AND x.forgotten_at IS NOT NULL AND x.messages_deleted_at IS NOT NULL
+       AND s.finished_at IS NOT NULL AND s.left_over = '{}'
+     ORDER BY s.started_at LIMIT 1
+$$;
+
 -- The erasure of a customer, with what makes the consistency token of its CustomerErased.
 CREATE FUNCTION log.read_erasure(p_workspace_id text, p_stream_id uuid)
 RETURNS TABLE (
@@ -52,7 +79,7 @@ RETURNS TABLE (
     workspace_id text, stream_id uuid, events integer, erased_at timestamptz,
     key_destroyed_at timestamptz, reservations integer, receipts integer,
     forgotten_at timestamptz, editions integer, ledger_at timestamptz,
-    messages_deleted_at timestamptz, messages integer
+    messages_deleted_at timestamptz, messages integer, scrubbed_at timestamptz
 )
 LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off SET enable_bitmapscan = off SET enable_sort = off
@@ -60,7 +87,7 @@ SET enable_hashjoin = off SET enable_mergejoin = off AS $$
     SELECT x.log_id, log.current_generation(x.log_id), x.position, e.chain, e.stream_version,
            x.workspace_id, x.stream_id, cardinality(x.positions), x.erased_at, x.key_destroyed_at,
            x.reservations, x.receipts, x.forgotten_at, x.editions, x.ledger_at,
-           x.messages_deleted_at, x.messages
+           x.messages_deleted_at, x.messages, log.scrubbed_at(x.log_id, x.position)
       FROM (SELECT * FROM log.erasures r WHERE r.stream_id = p_stream_id LIMIT 1) x
       CROSS JOIN LATERAL (
             SELECT * FROM log.events l
@@ -97,7 +124,7 @@ CREATE FUNCTION log.erase(
     workspace_id text, stream_id uuid, events integer, erased_at timestamptz,
     key_destroyed_at timestamptz, reservations integer, receipts integer,
     forgotten_at timestamptz, editions integer, ledger_at timestamptz,
-    messages_deleted_at timestamptz, messages integer
+    messages_deleted_at timestamptz, messages integer, scrubbed_at timestamptz
 )
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
@@ -214,12 +241,12 @@ LANGUAGE sql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS 
 $$;
 
 REVOKE ALL ON FUNCTION
-    log.read_erasure, log.unlink_receipts, log.erase, log.find_unerased, log.read_ledger_place,
+    log.scrubbed_at, log.read_erasure, log.unlink_receipts, log.erase, log.find_unerased, log.read_ledger_place,
     log.note_ledger_place, log.note_in_ledger, log.forget_ledger, log.note_messages_deleted
 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
     log.read_erasure, log.erase, log.find_unerased, log.read_ledger_place, log.note_ledger_place
 TO customers_api, customers_relay;
-GRANT EXECUTE ON FUNCTION log.note_in_ledger, log.forget_ledger, log.note_messages_deleted
+GRANT EXECUTE ON FUNCTION log.scrubbed_at, log.note_in_ledger, log.forget_ledger, log.note_messages_deleted
 TO customers_relay;
 GRANT SELECT ON log.erasures TO customers_relay;

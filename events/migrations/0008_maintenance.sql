@@ -1,5 +1,4 @@
--- What maintenance needs: keys wrapped anew, and when the database was last scrubbed. All of it is
--- the owner's: no process wraps a key again, and none rewrites a table.
+-- What maintenance needs: keys wrapped anew. All of it is the owner's: no process wraps a key again.
 
 -- Puts another wrapping around data keys, each only while it is wrapped as the caller has read it;
 -- how many. One that was destroyed meanwhile stays destroyed.
@@ -36,18 +35,5 @@ CREATE VIEW keyring.master_keys AS
             UNION ALL
             SELECT master_key_id, count(*) FROM keyring.secrets GROUP BY 1) AS used
      GROUP BY master_key_id;
-
--- Scrubs: each rewrites what may still hold bytes of rows that are gone. What was gone when one
--- started is nowhere in the server's files when it has finished, but for what is `left_over`.
-CREATE TABLE log.scrubs (
-    scrub_id uuid PRIMARY KEY,
-    started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-    finished_at timestamptz,
-    -- The steps that are done; one that was killed goes on behind them.
-    steps text[] NOT NULL DEFAULT '{}',
-    -- In words: what this server did not let us clean, or what we cannot reach.
-    left_over text[] NOT NULL DEFAULT '{}'
-);
-CREATE INDEX scrubs_newest ON log.scrubs (started_at DESC);
 
 REVOKE ALL ON FUNCTION keyring.rewrap_data_keys, keyring.rewrap_secret FROM PUBLIC;

@@ -12,7 +12,9 @@ BEGIN
                     WHERE x.stream_id = p_customer_id AND x.workspace_id = p_workspace_id) THEN
         RETURN NULL;
     END IF;
-    FOR e IN SELECT * FROM projections.editions ORDER BY edition LOOP
+    -- The live one first, as a switch does: who holds another one and waits for it would keep the
+    -- switch, and all reads with it, waiting for that other one.
+    FOR e IN SELECT * FROM projections.editions ORDER BY live DESC, edition LOOP
         EXECUTE format('SELECT %I.forget($1, $2)', e.schema_name)
             USING p_workspace_id, p_customer_id;
         v_editions := v_editions + 1;
@@ -25,7 +27,7 @@ END $$;
 
 -- Takes everybody who was erased out of the editions that are being built, or were begun and left;
 -- how many. They are read from the log by ranges, and one that was read before an erasure may be
--- written behind it.
+-- written behind it. While the row of a rebuild is locked, nobody counts its customers.
 CREATE FUNCTION projections.forget_in_rebuilds() RETURNS integer
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -33,12 +35,18 @@ DECLARE
     v_found integer;
     v_forgotten integer := 0;
 BEGIN
-    FOR e IN SELECT format('edition_%s', r.edition) AS schema_name FROM projections.rebuilds r LOOP
+    FOR e IN
+        SELECT format('edition_%s', r.edition) AS schema_name FROM projections.rebuilds r
+         ORDER BY r.edition FOR NO KEY UPDATE
+    LOOP
         CONTINUE WHEN to_regprocedure(format('%I.forget(text, uuid)', e.schema_name)) IS NULL;
         EXECUTE format(
-            'SELECT count(f) FROM (
-                SELECT (%1$I.forget(x.workspace_id, x.stream_id))::text AS f
-                  FROM %1$I.customers c JOIN log.erasures x ON x.stream_id = c.customer_id) AS gone',
+            'SELECT count((%1$I.forget(gone.workspace_id, gone.stream_id))::text)
+               FROM (SELECT x.workspace_id, x.stream_id
+                       FROM %1$I.customers c JOIN log.erasures x ON x.stream_id = c.customer_id
+                      UNION
+                     SELECT x.workspace_id, x.stream_id
+                       FROM %1$I.parked p JOIN log.erasures x ON x.stream_id = p.customer_id) gone',
             e.schema_name) INTO v_found;
         v_forgotten := v_forgotten + v_found;
     END LOOP;

@@ -1,15 +1,14 @@
 """`customers accesses`: who read a history or an export, or erased somebody."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 
 import msgspec
 import rich_click as click
-from rich.console import Console
-from rich.text import Text
 
 from runtime.accesses import RecordedAccess, list_accesses
-from runtime.cli.following import read_wanted
+from runtime.cli.following import read_wanted, reader_may_leave
 from runtime.cli.values import A_MOMENT
 from runtime.discovery import find_settings
 from runtime.postgres import connect_as_owner
@@ -27,14 +26,18 @@ def accesses(
 ) -> None:
     """Show who read histories, the past or exports, and who erased somebody; newest last.
 
-    Each was recorded before anything was given, and nobody can change or remove it. It says who,
-    when, what and whose: nothing of the person but the customer's id.
+    `erasure`: somebody was erased; `receipt`: that was only looked at. Each was recorded before
+    anything was given, and nobody can change or remove it. It says who, when, what and whose:
+    nothing of the person but the customer's id.
     """
     wanted = read_wanted(workspace, customer, ())
-    with connect_as_owner(find_settings(), "customers accesses") as connection:
-        found = list_accesses(
-            connection, workspace=workspace, customer=wanted.customer_id, since=since
-        )
+    with (
+        reader_may_leave(),
+        connect_as_owner(find_settings(), "customers accesses") as connection,
+        closing(
+            list_accesses(connection, workspace=workspace, customer=wanted.customer_id, since=since)
+        ) as found,
+    ):
         if as_json:
             for access in found:
                 click.echo(msgspec.json.encode(access))
@@ -44,21 +47,19 @@ def accesses(
 
 def _print(found: Iterator[RecordedAccess]) -> None:
     """Two lines each: in a table of 80 columns no id could be copied in one piece."""
-    console = Console(highlight=False)
     access = None
     for access in found:
-        console.print(_what(access), soft_wrap=True)
-        console.print(Text(f"    {_who(access)}", style="dim"), soft_wrap=True)
+        click.echo(_what(access))
+        click.echo(f"    {click.style(_who(access), dim=True)}")
     if access is None:
         click.echo("Nothing of this was read or erased.", err=True)
 
 
-def _what(access: RecordedAccess) -> Text:
-    line = Text(f"{access.accessed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}  ")
-    style = "red" if access.action == "erasure" else "bold"
-    line.append(access.action.ljust(8), style=style)
-    line.append(f" {access.workspace_id or 'all workspaces'}")
-    return line.append(f"  {access.customer_id or 'all customers'}")
+def _what(access: RecordedAccess) -> str:
+    is_erasure = access.action == "erasure"
+    action = click.style(access.action.ljust(8), fg="red" if is_erasure else None, bold=True)
+    whose = f"{access.workspace_id or 'all workspaces'}  {access.customer_id or 'all customers'}"
+    return f"{access.accessed_at.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}  {action} {whose}"
 
 
 def _who(access: RecordedAccess) -> str:

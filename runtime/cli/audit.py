@@ -13,14 +13,15 @@ from events.verification import Verified
 from runtime.cli import following
 from runtime.cli.following import find_operator_settings
 from runtime.cli.output import progress_bar
+from runtime.cli.values import A_POSITION
 from runtime.operators.audit import Audit
-
-_POSITION = click.IntRange(1, 2**62)
 
 
 @click.command(epilog="Example: customers verify --head kept-elsewhere.jsonl")
-@option("--from", "first", type=_POSITION, default=1, metavar="POSITION", help="The first event.")
-@option("--to", "end", type=_POSITION, metavar="POSITION", help="The last; else where it ends now.")
+@option("--from", "first", type=A_POSITION, default=1, metavar="POSITION", help="The first event.")
+@option(
+    "--to", "end", type=A_POSITION, metavar="POSITION", help="The last; else where it ends now."
+)
 @option(
     "--head",
     "files",

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+from contextlib import aclosing
 
 import msgspec
 import rich_click as click
@@ -12,7 +13,7 @@ from rich.table import Table
 from events.envelope import CustomerId, WorkspaceId
 from events.erasure_receipt import Place, Receipt
 from runtime.cli.erase_check import EraseCommand
-from runtime.cli.following import find_operator_settings, read_wanted
+from runtime.cli.following import find_operator_settings, read_wanted, reader_may_leave
 from runtime.operators.erasure import OperatorErasures, Somebody
 
 _STATES = {"done": "green", "pending": "yellow", "scheduled": "cyan"}
@@ -62,7 +63,8 @@ def erasures(workspace: str | None, customer: str | None, as_json: bool) -> None
     wanted = read_wanted(workspace, customer, ())
     found = OperatorErasures(find_operator_settings())
     if wanted.customer_id is None:
-        asyncio.run(_list(found, wanted.workspace_id, as_json))
+        with reader_may_leave():
+            asyncio.run(_list(found, wanted.workspace_id, as_json))
         return
     somebody = asyncio.run(found.look(wanted.customer_id))
     _print(asyncio.run(found.find(somebody.workspace_id, wanted.customer_id)), as_json)
@@ -107,16 +109,17 @@ def _print(receipt: Receipt, as_json: bool) -> None:
 
 async def _list(found: OperatorErasures, workspace_id: WorkspaceId | None, as_json: bool) -> None:
     count = pending = 0
-    async for workspace, receipt in found.find_all(workspace_id):
-        count += 1
-        waiting = [place.where for place in receipt.places if place.state == "pending"]
-        pending += bool(waiting)
-        if as_json:
-            click.echo(msgspec.json.encode(_Listed(workspace=workspace, receipt=receipt)))
-        else:
-            state = f"pending: {', '.join(waiting)}" if waiting else "done"
-            at = _short(receipt.erased_at)
-            click.echo(f"{at}  {receipt.customer_id}  {workspace}  {state}")
+    async with aclosing(found.find_all(workspace_id)) as all_of_them:
+        async for workspace, receipt in all_of_them:
+            count += 1
+            waiting = [place.where for place in receipt.places if place.state == "pending"]
+            pending += bool(waiting)
+            if as_json:
+                click.echo(msgspec.json.encode(_Listed(workspace=workspace, receipt=receipt)))
+            else:
+                state = f"pending: {', '.join(waiting)}" if waiting else "done"
+                at = _short(receipt.erased_at)
+                click.echo(f"{at}  {receipt.customer_id}  {workspace}  {state}")
     if not as_json:
         click.echo(f"{count:,} erased, {pending:,} of them not finished", err=True)
 

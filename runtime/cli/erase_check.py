@@ -1,6 +1,8 @@
 """`customers erase --check`: the options, and what was found where as a table."""
 
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from itertools import groupby
 from pathlib import Path
 from typing import TextIO
@@ -12,11 +14,13 @@ from msgspec.structs import replace
 from rich.console import Console
 from rich.text import Text
 
+from runtime.cli.root import explain, tell
 from runtime.discovery import completed_settings
 from runtime.leftovers.report import Finding, Report
 from runtime.logs import configure_logging
 from runtime.operators.erasure_check import PLACES, PlaceName, Wanted, check_erasure, read_values
 
+_NOT_LOOKED = 2
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -75,8 +79,25 @@ def check(
     """Look for values of an erased person everywhere: tables, log, JetStream, dumps, files.
 
     Says where one still is and when it will be gone. Exit status 0: nowhere; 1: somewhere; 2: not
-    found, but a place could not be looked at. Values are never printed whole.
+    found, but a place, or any, could not be looked at. Values are never printed whole.
     """
+    with _failing_with(_NOT_LOOKED):
+        report = _look(values, values_file, places, dumps, data_dir, jetstream_dir)
+    if as_json:
+        click.echo(msgspec.json.encode(report))
+    else:
+        _print(report)
+    sys.exit(report.exit_status)
+
+
+def _look(
+    values: tuple[str, ...],
+    values_file: TextIO | None,
+    places: tuple[PlaceName, ...],
+    dumps: tuple[Path, ...],
+    data_dir: Path | None,
+    jetstream_dir: Path | None,
+) -> Report:
     settings = completed_settings()
     configure_logging(replace(settings, log_level="error"), "erase")
     wanted = Wanted(
@@ -88,12 +109,20 @@ def check(
     )
     console = Console(stderr=True)
     with console.status("looking") as status:
-        report = check_erasure(settings, wanted, status.update)
-    if as_json:
-        click.echo(msgspec.json.encode(report))
-    else:
-        _print(report)
-    sys.exit(report.exit_status)
+        return check_erasure(settings, wanted, status.update)
+
+
+@contextmanager
+def _failing_with(exit_status: int) -> Generator[None]:
+    """Who was kept from looking has found nothing, and must not seem to."""
+    try:
+        yield
+    except Exception as error:
+        failure = explain(error)
+        if failure is None:
+            raise
+        tell(failure)
+        sys.exit(exit_status)
 
 
 def _print(report: Report) -> None:

@@ -79,7 +79,7 @@ def run(work: Coroutine[object, object, None], *, prints: bool = True) -> bool:
     # Who was started by nohup stays when the terminal is closed.
     hears_hang_up = signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN
     hang_up = (signal.SIGHUP,) if hears_hang_up else ()
-    with _explained(), _reader_may_leave():
+    with _explained(), reader_may_leave():
         work = while_somebody_reads(work) if prints else work
         return asyncio.run(run_until_told(work, *hang_up))
 
@@ -118,7 +118,7 @@ def _explained() -> Generator[None]:
 
 
 @contextmanager
-def _reader_may_leave() -> Generator[None]:
+def reader_may_leave() -> Generator[None]:
     """A pipe that closes, as of `| head`, is how a reader says that it has enough."""
     try:
         yield

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 import rich_click as click
 
-from runtime.cli.root import LazyCommand, RootGroup, explain
+from runtime.cli.catalogue import LATE_COMMANDS, in_panels
+from runtime.cli.root import RootGroup, explain
 
 if TYPE_CHECKING:
     from runtime.settings import Settings
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 _with_parent = click.option("--with-parent", is_flag=True, hidden=True)
 
 
+@in_panels
 @click.group(cls=RootGroup, epilog="Example: customers dev --ephemeral --seed 1000")
 @click.version_option(package_name="customers")
 def customers() -> None:
@@ -318,76 +320,7 @@ def listen(
     sys.exit(listen(OpenedLog(settings), plan, signing))
 
 
-for _late in (
-    LazyCommand(
-        "accesses",
-        "runtime.cli.accesses",
-        "Show who read histories, the past or exports, and who erased somebody; newest last.",
-    ),
-    LazyCommand(
-        "erase",
-        "runtime.cli.erase",
-        "Forget a person for ever, everywhere: the customer's data key is destroyed.",
-    ),
-    LazyCommand(
-        "erasures",
-        "runtime.cli.erase",
-        "Show who was erased and when, and how far that is; with --customer the receipt.",
-    ),
-    LazyCommand("events", "runtime.cli.events", "Events of the log: follow them, look at one."),
-    LazyCommand(
-        "export",
-        "runtime.cli.export",
-        "Exports: all customers of a workspace, or all that is known of one person.",
-    ),
-    LazyCommand(
-        "head",
-        "runtime.cli.heads",
-        "Sign how the log ends now, and print the head: one line of JSON for who wants to keep it.",
-    ),
-    LazyCommand("keys", "runtime.cli.keys", "API keys: create, list, restrict, rotate, revoke."),
-    LazyCommand(
-        "master-keys",
-        "runtime.cli.master_keys",
-        "Master keys: how much each wraps; wrap everything by the current one.",
-    ),
-    LazyCommand(
-        "rebuild",
-        "runtime.cli.rebuild",
-        "Build the read model anew from the log, and switch to it while the service goes on.",
-    ),
-    LazyCommand(
-        "prove",
-        "runtime.cli.prove",
-        "Prove that an event is in the log, or that the log was only ever added to.",
-    ),
-    LazyCommand(
-        "replay",
-        "runtime.cli.replay",
-        "Give out the events of the log in clear, oldest first, each with its position.",
-    ),
-    LazyCommand("scrub", "runtime.cli.scrub", "Clean Postgres' files of what was erased."),
-    LazyCommand(
-        "state",
-        "runtime.cli.state",
-        "Show a customer as it was, and who had last changed it.",
-    ),
-    LazyCommand(
-        "signing-keys",
-        "runtime.cli.heads",
-        "Keys that heads of the log are signed with: make one, show what an auditor needs.",
-    ),
-    LazyCommand(
-        "verify",
-        "runtime.cli.audit",
-        "Prove that the log is what was written, or name the first position where it is not.",
-    ),
-    LazyCommand(
-        "workspaces",
-        "runtime.cli.keys",
-        "Workspaces: one tenant each, with a sandbox beside its live data.",
-    ),
-):
+for _late in LATE_COMMANDS:
     customers.add_command(_late)
 
 

@@ -18,7 +18,7 @@ from runtime.cli.following import find_operator_settings, say
 from runtime.cli.output import progress_bar
 from runtime.failure import Failure
 from runtime.key_ping import ping_key_change
-from runtime.key_rules import check_workspace
+from runtime.key_rules import REMEMBERED_SECONDS, check_workspace
 from runtime.offboarding import (
     ErasedSpace,
     Leaving,
@@ -70,6 +70,8 @@ def offboard(workspace: str, out: Path | None, yes: bool, as_json: bool) -> None
         if not yes:
             _ask(settings, leaving)
         leaving = _offboard(settings, leaving, out)
+    else:
+        _erase_all(settings, leaving)
     _print(settings, leaving, as_json)
 
 
@@ -86,8 +88,7 @@ def _offboard(settings: Settings, leaving: Leaving, out: Path | None) -> Leaving
             give_out_customers(data_space, None, "ndjson", file)
         with connect_as_owner(settings, _NAME) as connection:
             leaving = note_exported(connection, leaving.workspace_id)
-    for data_space in leaving.data_spaces:
-        _erase(settings, data_space)
+    _erase_all(settings, leaving)
     with connect_as_owner(settings, _NAME) as connection:
         return finish_leaving(connection, leaving, settings.log_id)
 
@@ -95,8 +96,9 @@ def _offboard(settings: Settings, leaving: Leaving, out: Path | None) -> Leaving
 def _await_writes(settings: Settings, leaving: Leaving) -> None:
     """What was let in before its key was revoked may still be written."""
     assert leaving.leaving_at is not None, "it leaves"  # noqa: S101 - a type guard
+    longest = settings.write_wait + REMEMBERED_SECONDS
     passed = (datetime.now(UTC) - leaving.leaving_at).total_seconds()
-    time.sleep(min(settings.write_wait, max(0.0, settings.write_wait - passed)))
+    time.sleep(min(longest, max(0.0, longest - passed)))
 
 
 def _refuse_late_export(erased: list[ErasedSpace], leaving: Leaving, out: Path | None) -> None:
@@ -114,10 +116,13 @@ def _files(out: Path) -> tuple[Path, Path]:
     return out, out.with_stem(f"{out.stem}_test")
 
 
-def _erase(settings: Settings, data_space: str) -> None:
-    with progress_bar(f"erasing {data_space}", shares_terminal=False) as bar:
-        bar.begin(asyncio.run(count_customers(settings, data_space)))
-        asyncio.run(erase_all(settings, data_space, bar.advance))
+def _erase_all(settings: Settings, leaving: Leaving) -> None:
+    """Nobody is left: whoever was still written meanwhile, by a call given up, is erased too."""
+    for data_space in leaving.data_spaces:
+        while left := asyncio.run(count_customers(settings, data_space)):
+            with progress_bar(f"erasing {data_space}", shares_terminal=False) as bar:
+                bar.begin(left)
+                asyncio.run(erase_all(settings, data_space, bar.advance))
 
 
 def _ask(settings: Settings, leaving: Leaving) -> None:

@@ -13,14 +13,13 @@ from events.heads import NotAHead, SignedHead
 from events.proofs import ConsistencyProof, InclusionProof
 from runtime.cli import following
 from runtime.cli.following import find_operator_settings
+from runtime.cli.values import A_POSITION
 from runtime.failure import Failure
 from runtime.operators.audit import Audit
 
-_POSITION = click.IntRange(1, 2**62)
-
 
 @click.command(epilog="Example: customers prove 42 >proof.json")
-@argument("position", type=_POSITION, required=False)
+@argument("position", type=A_POSITION, required=False)
 @option(
     "--head",
     "file",
@@ -28,7 +27,9 @@ _POSITION = click.IntRange(1, 2**62)
     metavar="FILE",
     help="Prove it to this head; of several, to the last one that has the event.",
 )
-@option("--size", type=_POSITION, metavar="N", help="Prove it to the tree over the first N events.")
+@option(
+    "--size", type=A_POSITION, metavar="N", help="Prove it to the tree over the first N events."
+)
 @option(
     "--consistency",
     nargs=2,

@@ -2,12 +2,22 @@
 
 import sys
 from importlib import import_module
+from typing import Final
 
 import rich_click as click
 from click.exceptions import Abort, ClickException, Exit
 
 from runtime.failure import Failure
 from runtime.words import one_line
+
+# What says itself what is wrong; by name, so that nothing is imported that is not needed.
+_MENDS: Final = {
+    "SettingsError": "customers doctor",
+    "MigrationError": "customers doctor",
+    "KeyUnavailable": "customers master-keys status",
+    "ForeignReadModel": "customers rebuild",
+    "NoEdition": "customers migrate",
+}
 
 
 class RootGroup(click.RichGroup):
@@ -24,7 +34,7 @@ class RootGroup(click.RichGroup):
             failure = explain(error)
             if failure is None:
                 raise
-            click.echo(f"error: {failure.reason}\ntry: {failure.try_next}", err=True)
+            tell(failure)
             sys.exit(1)
 
 
@@ -52,14 +62,19 @@ class LazyCommand(click.RichCommand):
         return command.make_context(info_name, args, parent, **extra)
 
 
+def tell(failure: Failure) -> None:
+    """What failed, and what to try next."""
+    click.echo(f"error: {failure.reason}\ntry: {failure.try_next}", err=True)
+
+
 def explain(error: Exception) -> Failure | None:
     """What a person can do about an error, or None when it is a fault of the program."""
     if isinstance(error, Failure):
         return error
     name, package = type(error).__name__, type(error).__module__.partition(".")[0]
     reason = one_line(error)
-    if name in ("SettingsError", "MigrationError"):
-        return Failure(reason, "customers doctor")
+    if name in _MENDS:
+        return Failure(reason, _MENDS[name])
     if package in ("psycopg", "psycopg_pool"):
         return _explain_postgres(name, reason)
     if package == "nats":
@@ -79,6 +94,12 @@ def _explain_postgres(name: str, reason: str) -> Failure | None:
         return Failure(
             f"CUSTOMERS_DATABASE_URL cannot be read: {reason}",
             "CUSTOMERS_DATABASE_URL=postgresql://user:password@host:5432/database",
+        )
+    if "permission denied to set role" in reason:
+        role = reason.rpartition(" role ")[2]
+        return Failure(
+            f"The user of CUSTOMERS_DATABASE_URL may not act as {role}, as this command does.",
+            f"CUSTOMERS_DATABASE_URL with a user who is {role}, or who ran `customers migrate`",
         )
     # Whatever says the server is away, refuses us or goes down.
     if name in ("OperationalError", "ConnectionTimeout", "AdminShutdown", "PoolTimeout"):

@@ -23,6 +23,7 @@ _PHONE_DIGITS_MIN: Final = 7
 _FORM_BYTES_MIN: Final = 6
 _BASE64_BYTES_MIN: Final = 8
 _EMPTY_BYTES_MIN: Final = 4096
+_NAME_WORDS_MAX: Final = 5
 _PHONE: Final = re.compile(r"[0-9+()./ -]+")
 _RUN: Final = re.compile(rb"[0-9a-z.@+-]{6,}")
 _ANCHOR_BYTES: Final = 8
@@ -68,6 +69,12 @@ def _forms(value: str) -> dict[bytes, str]:
         if len(form) >= least:
             forms.setdefault(form.lower(), name)
 
+    for text in _split_names(value):
+        encoded = text.encode()
+        add(encoded, "first and last name")
+        add(encoded.hex().encode(), "hexadecimal")
+        for core in _base64_cores(encoded):
+            add(core, "base64", _BASE64_BYTES_MIN)
     for text in _spellings(value):
         encoded = text.encode()
         add(encoded, "text")
@@ -91,6 +98,16 @@ def _spellings(value: str) -> list[str]:
     bases = [value, value.lower(), value.upper(), fold(value), fold_case(value)]
     composed = [unicodedata.normalize(form, text) for text in bases for form in ("NFC", "NFD")]
     return list(dict.fromkeys([*bases, *composed]))
+
+
+def _split_names(value: str) -> list[str]:
+    """A whole name as events and documents hold it: in two members, one behind the other."""
+    texts: list[str] = []
+    for words in map(str.split, _spellings(value)):
+        for place in range(1, min(len(words), _NAME_WORDS_MAX)):
+            first, last = " ".join(words[:place]), " ".join(words[place:])
+            texts.append(f'{first}","last_name":"{last}')
+    return texts
 
 
 def _json_escaped(text: str) -> str:

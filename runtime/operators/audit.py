@@ -53,8 +53,7 @@ class Audit:
         settings = self._settings
         notes: list[str] = []
         async with await connect(settings, Role.RELAY, _NAME, statement_timeout=0) as connection:
-            heads = await _read([HeadFile(path, must_exist=True) for path in files])
-            heads = [replace(head, is_brought=True) for head in heads]
+            heads = [head for path in files for head in await _brought(path)]
             sources: list[HeadSource] = [HeadTable(connection, settings.log_id)]
             if settings.head_file:
                 sources.append(HeadFile(Path(settings.head_file)))
@@ -146,7 +145,8 @@ class Audit:
             try:
                 yield Prover(connection, settings.log_id), connection
             except PositionBeyondEnd as error:
-                raise Failure(str(error), f"customers prove {error.end}") from None
+                try_next = f"a number up to {error.end}" if error.end else "customers events tail"
+                raise Failure(str(error), try_next) from None
             except EventsError as error:
                 raise Failure(str(error), "customers verify") from None
 
@@ -165,6 +165,14 @@ class Audit:
 
 def _sized(at: int | SignedHead) -> tuple[int, SignedHead | None]:
     return (at, None) if isinstance(at, int) else (at.tree_size, at)
+
+
+async def _brought(path: Path) -> list[KnownHead]:
+    """The heads of a file that the auditor brings: one without any compares nothing."""
+    heads = await _read([HeadFile(path, must_exist=True)])
+    if not heads:
+        raise Failure(f"{path} has no signed head.", "customers head, which signs one")
+    return [replace(head, is_brought=True) for head in heads]
 
 
 async def _read(sources: Sequence[HeadSource]) -> list[KnownHead]:

@@ -74,7 +74,8 @@ class OperatorErasures:
         """
         settings = self._settings
         async with await connect(settings, Role.RELAY, _NAME) as connection:
-            await record_access(connection, _access(workspace_id, customer_id))
+            access = Access(action="erasure", workspace_id=workspace_id, customer_id=customer_id)
+            await record_access(connection, access)
             erased = await erase_customer(connection, settings.log_id, workspace_id, customer_id)
             await forget_soon(connection, workspace_id, customer_id)
             erased = await read_erasure(connection, workspace_id, customer_id) or erased
@@ -90,7 +91,7 @@ class OperatorErasures:
     async def find(self, workspace_id: WorkspaceId, customer_id: CustomerId) -> Receipt:
         """The receipt of an erasure; raises Failure when there was none."""
         async with await connect(self._settings, Role.RELAY, _NAME) as connection:
-            await record_access(connection, _access(workspace_id, customer_id))
+            await record_access(connection, _look(workspace_id, customer_id))
             erased = await read_erasure(connection, workspace_id, customer_id)
         return self._receipt(erased, customer_id)
 
@@ -100,7 +101,7 @@ class OperatorErasures:
         """The receipts of all erasures, or of a workspace's, the oldest first."""
         settings = self._settings
         async with await connect(settings, Role.RELAY, _NAME) as connection:
-            await record_access(connection, _access(workspace_id, None))
+            await record_access(connection, _look(workspace_id, None))
             async for erasure in read_erasures(connection, settings.log_id, workspace_id):
                 yield erasure.workspace_id, receipt_of(erasure, self._retention)
 
@@ -113,5 +114,5 @@ class OperatorErasures:
         return receipt_of(erasure, self._retention)
 
 
-def _access(workspace_id: WorkspaceId | None, customer_id: CustomerId | None) -> Access:
-    return Access(action="erasure", workspace_id=workspace_id, customer_id=customer_id)
+def _look(workspace_id: WorkspaceId | None, customer_id: CustomerId | None) -> Access:
+    return Access(action="receipt", workspace_id=workspace_id, customer_id=customer_id)

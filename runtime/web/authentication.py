@@ -14,12 +14,12 @@ from typing import Final
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from runtime.api_keys import Principal, hash_key
+from runtime.key_rules import REMEMBERED_SECONDS
 from runtime.web.headers import header
 from runtime.web.problems import ApiKeyRefused
 
 KEY_HEADER: Final = "X-Api-Key"
 _KEY_HEADER: Final = KEY_HEADER.lower().encode("ascii")
-REMEMBERED_SECONDS = 1.0
 MOST_REMEMBERED = 10_000
 
 

@@ -11,12 +11,14 @@ from psycopg.rows import TupleRow
 
 from events.append import KeyedEvent
 from events.envelope import Position
+from events.keys import Keyring
 from events.log import LogReader
 from runtime.accesses import list_accesses
 from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_api
 from tests.support.feed import walk
+from tests.support.projecting import projecting
 from tests.support.signals import LIMIT_SECONDS, until
 from tests.support.writing import NOBODY, a_deleted_customer, bulk, code_of, create, errors
 
@@ -133,7 +135,7 @@ async def test_only_its_own_workspace_and_the_scope_may_erase_a_customer(
 async def test_who_and_why_are_not_kept_and_said_to_be_so(
     api: httpx.AsyncClient, log_reader: LogReader
 ) -> None:
-    headers = {"X-Actor": "jane", "X-Reason": "jane@example.com asked", "If-Match": '"9"'}
+    headers = {"X-Actor": "jane", "X-Reason": "jane@example.com asked"}
     customer_id = await create(api)
 
     strict = await erase(api, customer_id, Prefer="handling=strict", **headers)
@@ -141,17 +143,29 @@ async def test_who_and_why_are_not_kept_and_said_to_be_so(
         f"{NOBODY}/personal-data", headers={"Prefer": "handling=strict", **headers}
     )
     assert strict.status_code == 400
-    assert [field for field, _, _ in errors(strict)] == ["X-Actor", "X-Reason", "If-Match"]
+    assert [field for field, _, _ in errors(strict)] == ["X-Actor", "X-Reason"]
     assert nobody.status_code == 404
 
     answer = await erase(api, customer_id, **headers)
-    assert [words.split()[0] for words in answer.json()["meta"]["warnings"]] == [
-        "X-Actor", "X-Reason", "If-Match",
-    ]  # fmt: skip
+    warnings = answer.json()["meta"]["warnings"]
+    assert [words.split()[0] for words in warnings] == ["X-Actor", "X-Reason"]
     _, event = await events_of(log_reader, customer_id)
     assert event.stored.payload == b'{"positions":[1]}'
     assert b"jane" not in event.stored.metadata
     assert b"api_key_id" in event.stored.metadata
+
+
+async def test_nobody_is_erased_on_a_condition_that_is_not_looked_at(
+    api: httpx.AsyncClient,
+) -> None:
+    customer_id = await create(api)
+    for name in ("If-Match", "If-None-Match"):
+        answer = await erase(api, customer_id, **{name: '"1"'})
+        assert (answer.status_code, errors(answer)) == (400, [(name, "not_supported", None)])
+        nobody = await api.delete(f"{NOBODY}/personal-data", headers={name: '"1"'})
+        assert nobody.status_code == 404
+    changed = await api.patch(f"{CUSTOMERS}/{customer_id}", json={"lastName": "Roe"})
+    assert changed.status_code == 200
 
 
 async def test_a_request_that_comes_again_makes_nobody_anew(api: httpx.AsyncClient) -> None:
@@ -201,17 +215,52 @@ async def test_nobody_who_writes_waits_while_erasures_wait_for_the_read_model(
         assert places["read_model"]["state"] == "done"
 
 
+async def test_a_read_model_that_is_too_busy_to_forget_shows_nothing_of_the_person(
+    both: httpx.AsyncClient,
+    settings: Settings,
+    keyring: Keyring,
+    owner: Connection[TupleRow],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("events.erasure.FORGET_SECONDS", 0.1)
+    customer_id = await create(both, **REFERENCE_CUSTOMER)
+    async with projecting(settings, keyring) as model:
+        await model.catch_up()
+    assert (await both.get(f"{CUSTOMERS}/external/cust-001")).status_code == 200
+    with owner.transaction():
+        row = owner.execute("SELECT format('edition_%s.customers', projections.live_edition())")
+        (table,) = row.fetchone() or ("",)
+        owner.execute(f"SELECT FROM {table} FOR UPDATE".encode())
+        assert (await erased(both, customer_id))["read_model"]["state"] == "pending"
+
+        for eventual in ("", "consistency=eventual"):
+            got = await both.get(f"{CUSTOMERS}/{customer_id}?{eventual}")
+            assert (got.status_code, code_of(got)) == (410, "customer_erased")
+            got = await both.get(f"{CUSTOMERS}/external/cust-001?{eventual}")
+            assert (got.status_code, code_of(got)) == (404, "customer_not_found")
+            for asked in ("", "search=jane", "tags=vip", "sort=email", "email=jane@example.com"):
+                listed = await both.get(f"{CUSTOMERS}?{asked}&{eventual}")
+                assert (listed.json()["data"], listed.json()["meta"]["stale"]) == ([], True)
+
+
 async def test_an_erasure_and_every_reading_of_its_receipt_is_recorded(
     api: httpx.AsyncClient, settings: Settings
 ) -> None:
     customer_id = await create(api)
+    nobodys = f"{NOBODY}/personal-data"
+    strangers_key = make_key(settings, "globex")
     for _ in range(2):
-        await erased(api, customer_id)
+        await erased(api, customer_id, **{"Idempotency-Key": "once"})
+        # Who erases nobody is not said to have erased somebody.
+        assert (await api.delete(nobodys)).status_code == 404
+        stranger = await erase(api, customer_id, **{"X-Api-Key": strangers_key})
+        assert stranger.status_code == 404
     with connect_as_owner(settings, "test accesses") as owner:
-        found = [
-            access for access in list_accesses(owner) if str(access.customer_id) == customer_id
-        ]
-    assert [(access.action, access.workspace_id) for access in found] == [("erasure", "acme")] * 2
+        found = list(list_accesses(owner))
+    assert [(access.action, access.workspace_id, str(access.customer_id)) for access in found] == [
+        ("erasure", "acme", customer_id),
+        ("receipt", "acme", customer_id),
+    ]
     assert None not in {access.api_key_id for access in found}
 
 

@@ -180,6 +180,8 @@ async def test_a_spreadsheet_gets_a_line_for_each_change_and_no_formula(
     both: httpx.AsyncClient,
 ) -> None:
     fields = {"n": -1.50, "s": "-1+1", "t": 'say "x",\n=2', "b": True, "z": None}
+    # A text that reads as JSON is told from what it reads as.
+    fields |= {"five": "5", "five!": 5, "null": "null", "none": "", "deep": "[" * 9000}
     customer_id = await create(both, companyName="=1+1", phone="+15550001234", custom_fields=fields)
     one = f"{CUSTOMERS}/{customer_id}"
     await both.patch(one, json={"tags": ["a", "b"]}, headers={"X-Actor": "@me"})
@@ -206,6 +208,11 @@ async def test_a_spreadsheet_gets_a_line_for_each_change_and_no_formula(
         "custom_fields.t": ("", 'say "x",\n=2'),
         "custom_fields.b": ("", "true"),
         "custom_fields.z": ("", "null"),
+        "custom_fields.five": ("", '"5"'),
+        "custom_fields.five!": ("", "5"),
+        "custom_fields.null": ("", '"null"'),
+        "custom_fields.none": ("", '""'),
+        "custom_fields.deep": ("", f'"{"[" * 9000}"'),
     }
     (update,) = (line for line in lines if line["version"] == "2")
     assert [update[name] for name in ("actor", "field", "from", "to")] == [

@@ -156,3 +156,15 @@ def test_a_key_that_is_not_kept_any_more_leaves_its_accesses(settings: Settings)
         owner.execute("DELETE FROM control.api_keys WHERE key_id = %s", [key.key_id])
     shown = Command(settings=settings).run("accesses", "--workspace", "acme")
     assert shown.lines[1] == f"    a key that is not kept any more · {key.key_id}"
+
+
+def test_a_reader_that_has_enough_is_no_error(settings: Settings) -> None:
+    with connect_as_owner(settings, "test accesses") as owner:
+        # Far more than a pipe holds.
+        owner.execute(
+            "INSERT INTO control.accesses (action) SELECT 'replay' FROM generate_series(1, 3000)"
+        )
+
+    ran = asyncio.run(Command(settings=settings).shell("customers accesses | head -n 1"))
+
+    assert (ran.code, ran.err, len(ran.lines)) == (0, "", 1)

@@ -3,10 +3,14 @@
 import json
 
 import pytest
+from psycopg import Connection
+from psycopg.rows import TupleRow
 
 from events.customer import CustomerData
 from events.envelope import CustomerId
 from events.log import PostgresLog
+from runtime.clock import format_time
+from runtime.scrub.record import begin_scrub, finish_scrub, note_step
 from runtime.settings import Settings
 from tests.support.builders import Writer, created
 from tests.support.command import Command
@@ -62,7 +66,41 @@ def test_an_operator_erases_a_customer_and_reads_the_receipt_again_later(
     assert "erased: the person was forgotten" in command.run("events", "show", "1").out
     assert command.run("verify").code == 0
     accesses = command.run("accesses", "--customer", str(jane), "--json").lines
-    assert {json.loads(line)["action"] for line in accesses} >= {"erasure"}
+    # Who only looked at a receipt has erased nobody.
+    assert [json.loads(line)["action"] for line in accesses] == [
+        "receipt",
+        "erasure",
+        "erasure",
+        "receipt",
+    ]
+
+
+def test_the_receipt_says_when_a_scrub_had_cleaned_the_files_of_the_server(
+    command: Command, settings: Settings, writer: Writer, owner: Connection[TupleRow]
+) -> None:
+    def data_files() -> tuple[str, str | None]:
+        receipt = json.loads(command.run("erasures", "--customer", str(jane), "--json").out)
+        (listed,) = command.run("erasures", "--json").lines
+        assert json.loads(listed)["receipt"] == receipt
+        (place,) = [place for place in receipt["places"] if place["where"] == "data_files"]
+        return place["state"], place["at"]
+
+    jane = a_person(settings, writer)
+    too_early = begin_scrub(owner)
+    command.run("erase", "--customer", str(jane), "--yes")
+    finish_scrub(owner, too_early)
+    finish_scrub(owner, begin_scrub(owner))
+    assert data_files() == ("scheduled", None)
+    owner.execute("SELECT log.note_messages_deleted(%s, 3, 2)", [settings.log_id])
+    assert data_files() == ("scheduled", None)
+
+    finish_scrub(owner, note_step(owner, begin_scrub(owner), "wal", ["an archive of WAL"]))
+    assert data_files() == ("scheduled", None)
+    clean = finish_scrub(owner, begin_scrub(owner))
+    assert clean.finished_at is not None
+    assert data_files() == ("done", format_time(clean.finished_at))
+    finish_scrub(owner, begin_scrub(owner))
+    assert data_files() == ("done", format_time(clean.finished_at))
 
 
 async def test_whoever_is_asked_learns_nothing_of_the_person_and_may_refuse(

@@ -70,9 +70,15 @@ def test_an_operator_verifies_builds_anew_goes_back_and_cleans_up(
     assert command.run("rebuild", "drop").out == "dropped edition 4\n"
     assert command.run("rebuild", "drop").out == "There is nothing to drop.\n"
     assert command.run("rebuild", "status").out == "No rebuild is at work, and none waits.\n"
+    assert command.run("rebuild", CUSTOMERS_MASTER_KEYS="").code == 1
+    assert len(command.run("rebuild", "list", CUSTOMERS_MASTER_KEYS="").lines) == 5
     for words in (("drop", "9"), ("cancel",), ("rollback",)):
         ran = command.run("rebuild", *words)
         assert (ran.code, ran.err.count("error: "), ran.err.count("try: ")) == (1, 1, 1)
+    ran = command.run("rebuild", "--verify", CUSTOMERS_MASTER_KEYS=f"other:{'A' * 43}=")
+    assert ran.code == 1
+    assert "\nerror: The master key " in ran.err
+    assert ran.err.endswith("try: customers master-keys status\n")
 
 
 async def test_what_ctrl_c_or_worse_interrupts_waits_to_be_gone_on_with(

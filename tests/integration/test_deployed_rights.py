@@ -16,7 +16,7 @@ import pytest
 from nats.aio.msg import Msg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from events.envelope import Position
+from events.envelope import CustomerId, Position, WorkspaceId
 from events.head_sources import HeadStream
 from events.heads import EXAMPLE_HEAD
 from events.jetstream import (
@@ -28,6 +28,7 @@ from events.jetstream import (
     stream_config,
 )
 from events.keys import Keyring
+from events.ledger import Entry, LedgerStream
 from events.relay import RelayState
 from events.subscriber import BEGINNING, CustomerSubscriber
 from runtime.doctor import examine
@@ -265,6 +266,30 @@ async def test_the_relay_keeps_signed_heads_and_reads_them_again(
         await stream.append(EXAMPLE_HEAD)
         assert [head async for head in stream.read()] == [EXAMPLE_HEAD]
         assert refusals.words == []
+
+
+async def test_the_relay_writes_the_ledger_of_erasures_and_the_api_reads_it(
+    place: Path, nats_port: int
+) -> None:
+    entry = Entry(
+        log_id=1,
+        workspace_id=WorkspaceId("acme"),
+        customer_id=CustomerId(new_id()),
+        data_key_id=None,
+        erased_at="2026-03-03T18:00:00.000000Z",
+    )
+    async with (
+        connected(place, nats_port, "relay") as (relay, relay_refusals),
+        connected(place, nats_port, "api") as (api, api_refusals),
+    ):
+        written, read = LedgerStream(lambda: relay, 1), LedgerStream(lambda: api, 1)
+        assert await read.look() is None
+        await written.make(1)
+        await written.append([entry])
+        found = await read.look()
+        assert found is not None
+        assert [page async for page in read.read(0, found[1])] == [[entry]]
+        assert (relay_refusals.words, api_refusals.words) == ([], [])
 
 
 @pytest.mark.parametrize(

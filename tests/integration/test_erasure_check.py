@@ -237,5 +237,5 @@ def test_what_cannot_be_looked_through_is_said_and_leads_to_exit_status_2(
     nowhere = {"CUSTOMERS_DATABASE_URL": ""}
     assert "perhaps" in command.run(*looking, "dump", "--dump", str(strange), **nowhere).out
     assert "No database is known" in command.run(*looking, "tables", **nowhere).err
-    assert command.run("erase", "--check", "--in", "tables").code == 1
-    assert command.run("erase", "--check", "Jane", "--in", "tables").code == 1
+    assert command.run("erase", "--check", "--in", "tables").code == 2
+    assert command.run("erase", "--check", "Jane", "--in", "tables").code == 2

@@ -149,6 +149,28 @@ async def test_a_ledger_that_was_lost_gets_every_erasure_again(
     assert (await client.jetstream().stream_info(name)).state.messages == 3
 
 
+async def test_a_file_that_is_named_later_or_lost_gets_every_erasure_once(
+    settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer, tmp_path: Path
+) -> None:
+    people = [await a_customer(postgres_log, writer) for _ in range(4)]
+
+    async def named(path: Path) -> list[CustomerId]:
+        await an_eraser(settings, client, file=path).finish_once()
+        return [entry.customer_id for entry in (await LedgerFile(path).read())[0]]
+
+    for person in people[:2]:
+        await erase(settings, person)
+    await an_eraser(settings, client).finish_once()
+    await erase(settings, people[2])
+    path, copied = tmp_path / "erasures.ndjson", tmp_path / "copied.ndjson"
+    assert await named(path) == people[:3]
+    copied.write_bytes(path.read_bytes())
+    await erase(settings, people[3])
+    assert await named(path) == people
+    assert await named(copied) == people
+    assert await named(path) == people
+
+
 async def test_nothing_is_taken_out_of_the_ledger(
     settings: Settings, client: Client, postgres_log: PostgresLog, writer: Writer
 ) -> None:

@@ -1,5 +1,6 @@
 """Erasure in the read model: every edition forgets, however far it has come, and counts on."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 
 import pytest
@@ -17,6 +18,7 @@ from runtime.settings import Settings
 from tests.support.builders import ACME, GLOBEX, Writer, created
 from tests.support.erasing import erase
 from tests.support.projecting import Projecting, projecting
+from tests.support.signals import until
 
 JANE = CustomerData(email="jane@example.com", tags=("vip", "gold"))
 JOE = CustomerData(email="joe@example.com", tags=("vip",))
@@ -111,6 +113,35 @@ async def test_every_edition_forgets_also_one_that_is_not_complete(
         assert [people(owner, f"edition_{edition}") for edition in (1, 2, 3)] == [0, 0, 0]
         assert [counts(owner, f"edition_{edition}") for edition in (1, 2, 3)] == [{}, {}, {}]
         assert owner.execute("SELECT count(*) FROM edition_2.parked").fetchone() == (0,)
+
+
+async def test_who_waits_for_the_live_edition_holds_no_other_that_a_switch_needs(
+    model: Projecting, settings: Settings, postgres_log: PostgresLog, writer: Writer
+) -> None:
+    jane = writer.a_customer()
+    await postgres_log.append([writer.group(writer.event(jane, 1, created(JANE)))])
+    await model.catch_up()
+    with (
+        connect_as_owner(settings, "test owner") as owner,
+        connect_as_owner(settings, "test switch") as switch,
+    ):
+        create_edition(owner, 2)
+        owner.execute("INSERT INTO edition_2.checkpoints SELECT * FROM edition_1.checkpoints")
+        owner.execute("UPDATE projections.editions SET live = false")
+        owner.execute("UPDATE projections.editions SET live = true WHERE edition = 2")
+        await erase(settings, jane)
+        async with await connect(settings, Role.RELAY, "test forget") as relay:
+            with switch.transaction():
+                switch.execute("SELECT FROM edition_2.checkpoints FOR UPDATE")
+                forgetting = asyncio.create_task(forget_soon(relay, ACME, jane))
+                waits = (
+                    "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+                    " AND application_name = 'test forget' AND datname = current_database()"
+                )
+                await until(lambda: owner.execute(waits).fetchone() == (1,))
+                owner.execute("SELECT FROM edition_1.checkpoints FOR UPDATE NOWAIT")
+            assert await forgetting
+        assert people(owner) == 0
 
 
 async def _forget(

@@ -135,3 +135,16 @@ async def test_nobody_but_the_relay_may_begin_one(settings: Settings) -> None:
         async with await connect(settings, role, "test generations") as connection:
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 await connection.execute("SELECT log.begin_generation(1, 1, 0, 'x')")
+
+
+@pytest.mark.parametrize(
+    ("url", "words"), [("nats://127.0.0.1:1", "Connect call failed"), ("", "is not set")]
+)
+def test_without_nats_no_generation_begins_and_nobody_waits_for_long(
+    settings: Settings, url: str, words: str
+) -> None:
+    command = Command(settings=settings)
+    refused = command.run("relay", "new-generation", "--reason", "lost", CUSTOMERS_NATS_URL=url)
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err.startswith("error: ")
+    assert words in refused.err

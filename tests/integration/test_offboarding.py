@@ -136,6 +136,20 @@ def test_cut_off_it_goes_on_with_the_rest(hurried: Settings, keyring: Keyring) -
     assert keys_left(hurried, "globex") == 5
 
 
+def test_who_was_written_after_the_end_is_erased_when_it_is_repeated(
+    hurried: Settings, keyring: Keyring
+) -> None:
+    make_key(hurried)
+    write(hurried, Writer(keyring).creation())
+    assert offboard(hurried, "--yes").code == 0
+    write(hurried, Writer(keyring).creation())
+    assert keys_left(hurried, "acme") == 1
+
+    assert offboard(hurried).code == 0
+
+    assert keys_left(hurried, "acme") == 0
+
+
 def test_an_export_that_would_lack_somebody_is_refused_and_a_whole_one_is_kept(
     hurried: Settings, keyring: Keyring, tmp_path: Path
 ) -> None:

@@ -428,15 +428,16 @@ async def test_a_retry_brings_a_mended_customer_up_to_date(
     await model.catch_up(1)
     log_id = model.projector.checkpoint.log_id
     (failure,) = await list_failures(model.connection, 1, log_id)
+    who = (failure.workspace_id, failure.customer_id)
 
-    again = await retry_failure(model.connection, keyring, 1, log_id, failure)
+    again = await retry_failure(model.connection, keyring, 1, log_id, *who)
     assert again is not None
     assert again.reason == failure.reason
     assert await parked(model) == {customer: 2}
     assert [row["version"] for row in rows(owner)] == [1]
 
     accept_gold(owner)
-    assert await retry_failure(model.connection, keyring, 1, log_id, failure) is None
+    assert await retry_failure(model.connection, keyring, 1, log_id, *who) is None
     assert [row["version"] for row in rows(owner)] == [2]
     assert await parked(model) == {}
     assert counts(owner) == recount(owner)

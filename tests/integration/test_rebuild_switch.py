@@ -14,6 +14,7 @@ from psycopg import AsyncConnection, Connection
 from psycopg.rows import TupleRow
 
 from events.envelope import Position
+from events.erasure import forget_in_rebuilds
 from events.keys import Keyring
 from projections.building import Step
 from projections.rebuild import Rebuilds
@@ -192,6 +193,33 @@ async def test_who_is_erased_while_an_edition_is_built_is_in_none(
         query = b"SELECT count(*) FROM " + edition
         assert owner.execute(query + b".customers").fetchone() == (0,)
         assert owner.execute(query + b".counts").fetchone() == (0,)
+
+
+@pytest.mark.parametrize("stage", ["reading", "indexing", "catching up"])
+async def test_who_is_erased_leaves_an_edition_that_was_begun_and_left(
+    settings: Settings, service: httpx.AsyncClient, owner: Connection[TupleRow], stage: str
+) -> None:
+    erased, other = await create(service), await create(service)
+    rebuilds = Rebuilds(settings)
+
+    def kill(step: Step) -> None:
+        if step.stage == stage and (step.done or step.total == 0):
+            owner.execute(_CUT, ["customers rebuild%"])
+
+    with pytest.raises(psycopg.OperationalError):
+        await rebuilds.rebuild(1, kill)
+    for customer in (erased, other):
+        owner.execute(
+            "INSERT INTO edition_2.parked VALUES ('acme', %s, %s, 1, 'why', 'jane@example.com')",
+            [customer, settings.log_id],
+        )
+    assert (await service.delete(f"{CUSTOMERS}/{erased}/personal-data")).status_code < 300
+    async with await connect(settings, Role.RELAY, "test relay") as relay:
+        await forget_in_rebuilds(relay)
+
+    for table in ("customers", "parked"):
+        query = f"SELECT customer_id::text FROM edition_2.{table}"  # noqa: S608 - names of ours
+        assert owner.execute(query.encode()).fetchall() == [(other,)]
 
 
 async def test_a_kept_edition_is_projected_until_it_is_dropped(

@@ -60,9 +60,10 @@ async def a_side(
 
     keys = read_master_keys(settings)
     tokens = Tokens(Sealer(keys), log.log_id)
+    pool = make_pool(settings, Role.API, "test erasures", size=1)
     async with command_side(
         log,
-        Erasures(make_pool(settings, Role.API, "test erasures", size=1), log.log_id),
+        Erasures(pool, log.log_id, append_pool=pool),
         Keyring(keys),
         tokens,
         retention=Retention(scrub_days=7, backup_days=35),

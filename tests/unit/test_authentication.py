@@ -7,8 +7,9 @@ import psycopg
 import pytest
 
 from runtime.api_keys import hash_key
+from runtime.key_rules import REMEMBERED_SECONDS
 from runtime.web import authentication as module
-from runtime.web.authentication import REMEMBERED_SECONDS, Authentication
+from runtime.web.authentication import Authentication
 from tests.support.web import READER, UNKNOWN, Keys, a_principal
 
 KEY = READER.encode()

@@ -36,6 +36,9 @@ COMMANDS = [
     "events show",
     "keys",
     "master-keys",
+    "projections",
+    "projections failures",
+    "projections retry",
     "rebuild",
     "rebuild rollback",
     "rebuild drop",
@@ -86,6 +89,9 @@ def test_every_command_is_listed(run: Callable[..., Result]) -> None:
     output = run("--help").output
 
     assert all(command.split()[0] in output for command in COMMANDS)
+    # Whatever stands under no heading of ours would stand under this one.
+    assert "─ Commands ─" not in output
+    assert "─ The past ─" in output
 
 
 def test_a_command_in_a_module_of_its_own_is_loaded_when_it_is_called_and_not_for_the_list() -> (
@@ -103,6 +109,7 @@ def test_a_command_in_a_module_of_its_own_is_loaded_when_it_is_called_and_not_fo
     loaded = listed.stdout.splitlines()[-1].split()
     assert {name for name in loaded if name.startswith("runtime.cli")} == {
         "runtime.cli",
+        "runtime.cli.catalogue",
         "runtime.cli.main",
         "runtime.cli.root",
     }
@@ -338,6 +345,10 @@ def test_ephemeral_and_a_data_folder_contradict_each_other(run: Callable[..., Re
         (Failure("why", "how"), "how"),
         (SettingsError("CUSTOMERS_PORT"), "customers doctor"),
         (psycopg.OperationalError("refused"), "customers doctor"),
+        (
+            psycopg.OperationalError('FATAL: permission denied to set role "x"'),
+            'CUSTOMERS_DATABASE_URL with a user who is "x", or who ran `customers migrate`',
+        ),
         (psycopg.errors.UndefinedTable("log.events"), "customers migrate"),
         (OSError(98, "Address already in use"), "customers doctor"),
     ],

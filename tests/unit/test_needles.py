@@ -55,6 +55,14 @@ def test_every_form_of_a_value_is_found(kept: bytes) -> None:
     assert found(b"before" + kept + b"behind", VALUE, "somebody else") == {1}
 
 
+def test_a_whole_name_is_found_where_its_parts_are_members_of_their_own() -> None:
+    kept = '{"phone":null,"first_name":"José María","last_name":"Doe","tags":[]}'.encode()
+    for content in (kept, kept.hex().encode(), base64.b64encode(kept)):
+        assert found(content, "José María Doe", "José Doe") == {1}
+    for name in ("josé maría doe", "JOSÉ  MARÍA DOE "):
+        assert found(kept, name) == {1}
+
+
 @pytest.mark.parametrize("before", [b"", b"a", b"ab", b"abc", b'{"email":"'])
 def test_base64_is_found_wherever_the_value_stands_in_it(before: bytes) -> None:
     content = before + VALUE.encode() + b"behind"
