@@ -20,6 +20,8 @@ from runtime.ids import new_id
 from runtime.tasks import end
 
 BEAT_SECONDS = 2.0
+# So soon it is told that trouble began, or is over.
+_LOOK_SECONDS = 0.1
 # Several beats may be lost to a busy database before a process counts as gone.
 SILENT_SECONDS = 10.0
 # Conditions of a relay or projector that a person has to hear of.
@@ -64,6 +66,8 @@ async def registered(
 ) -> AsyncGenerator[UUID]:
     """Be on the list of processes while the block runs, with `state()` as JSON at every beat.
 
+    A beat comes at once when its `condition` becomes one that a person has to hear of, or no
+    longer is one.
     A database that is away never ends the process: it is on the list again when that is back.
     """
     process_id = new_id()
@@ -122,9 +126,10 @@ async def _beat_for_ever(
     state: Callable[[], Mapping[str, object]],
     every: float,
 ) -> None:
-    pid, host = os.getpid(), socket.gethostname()
+    pid, host, loop = os.getpid(), socket.gethostname(), asyncio.get_running_loop()
     heard = True
     while True:
+        was_troubled = _is_troubled(state())
         try:
             async with connecting() as connection:
                 text = msgspec.json.encode(state()).decode()
@@ -136,4 +141,12 @@ async def _beat_for_ever(
             if heard:
                 log.warning("heartbeat.unheard", error=type(error).__name__)
             heard = False
-        await asyncio.sleep(every)
+        next_at = loop.time() + every
+        is_early = True
+        while is_early:
+            await asyncio.sleep(min(_LOOK_SECONDS, every))
+            is_early = loop.time() < next_at and _is_troubled(state()) == was_troubled
+
+
+def _is_troubled(state: Mapping[str, object]) -> bool:
+    return state.get("condition") in TROUBLED

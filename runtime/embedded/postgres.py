@@ -123,7 +123,9 @@ class EmbeddedPostgres:
             "log_timezone": "UTC",
         }
         if not self._durable:
-            settings |= {"fsync": "off", "full_page_writes": "off"}
+            # No test lasts long enough to be vacuumed, and whoever makes and drops many databases
+            # would wait for the workers that look after them.
+            settings |= {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
         return [part for item in settings.items() for part in ("-c", "=".join(item))]
 
     def _make_data(self) -> None:

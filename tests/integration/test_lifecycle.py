@@ -73,6 +73,18 @@ async def test_a_process_is_on_the_list_while_it_runs(
     assert read_processes(owner) == []
 
 
+async def test_trouble_and_its_end_are_told_before_the_next_beat_is_due(
+    settings: Settings, owner: Connection[TupleRow]
+) -> None:
+    line = Line(settings, Role.RELAY)
+    condition = "starting"
+    never = 1e6
+    async with registered(line.connecting, "relay", lambda: {"condition": condition}, every=never):
+        for condition in ("starting", "no connection", "publishing"):
+            assert await line.beats.get()
+            assert only(owner).state == {"condition": condition}
+
+
 async def test_a_database_that_goes_away_and_comes_back_ends_no_process(
     settings: Settings, owner: Connection[TupleRow]
 ) -> None:

@@ -61,7 +61,7 @@ def _containers() -> Generator[Servers]:
         testcontainers_config.ryuk_disabled = True
     # As fast as the embedded one: nothing has to outlive the run.
     postgres = PostgresContainer(POSTGRES_IMAGE, driver=None).with_command(
-        "postgres -c fsync=off -c full_page_writes=off"
+        "postgres -c fsync=off -c full_page_writes=off -c autovacuum=off"
     )
     nats = (
         DockerContainer(NATS_IMAGE)
