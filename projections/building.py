@@ -74,7 +74,7 @@ Tell: TypeAlias = Callable[[Step], None]
 class Builder:
     """Builds one edition; `jobs` processors are kept busy, here and in Postgres.
 
-    Beside a service that is used it is one, however many it might be.
+    Beside a service that is used it is one, however many it might be, and half of the time.
     """
 
     def __init__(
@@ -110,15 +110,20 @@ class Builder:
         done = total - sum(part.last - part.first + 1 for part in parts)
         self._tell("reading", done, total)
         waiting = iter(parts)
+        jobs = await self._count_jobs(connection)
+        now = asyncio.get_running_loop().time
 
         async def work(fill: Callable[[Range], Awaitable[None]]) -> None:
             nonlocal done
             for part in waiting:
+                began = now()
                 await fill(part)
                 done += part.last - part.first + 1
                 self._tell("reading", done, total)
+                if jobs < self._jobs:
+                    # Whoever is served gets as much time as was taken from them.
+                    await asyncio.sleep(now() - began)
 
-        jobs = await self._count_jobs(connection)
         async with self._workers(total - done, jobs) as fill:
             await _all(work(fill) for _ in range(jobs))
 
