@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any, Final, LiteralString
 
 from msgspec import Struct
-from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from events.append import KeyedEvent
@@ -16,7 +15,7 @@ from events.envelope import Position, StoredEvent, WorkspaceId
 from events.errors import CorruptEvent
 from events.log import LOOK_UP_SECONDS, keyed_event
 from events.token import CHAIN_BYTES
-from runtime.postgres import Pool, ask
+from runtime.postgres import Pool, fetch_all
 
 # A page of this workspace's events, behind the event of a place.
 _READ_FEED: Final[LiteralString] = """
@@ -104,12 +103,7 @@ class FeedLog:
         return generation
 
     async def _fetch(self, query: LiteralString, parameters: Sequence[object]) -> list[TupleRow]:
-        async def fetch(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
-            cursor = connection.cursor(binary=True)
-            await cursor.execute(query, parameters)
-            return await cursor.fetchall()
-
-        return await ask(self._pool, fetch, seconds=LOOK_UP_SECONDS)
+        return await fetch_all(self._pool, query, parameters, seconds=LOOK_UP_SECONDS)
 
 
 def feed_place_of(event: StoredEvent) -> FeedPlace:

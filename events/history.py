@@ -9,7 +9,6 @@ from datetime import datetime
 from typing import Any, Final, LiteralString
 
 from msgspec import Struct
-from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from events.append import KeyedEvent
@@ -17,7 +16,7 @@ from events.envelope import CustomerId, StreamVersion, WorkspaceId
 from events.errors import CorruptEvent
 from events.feed import FeedPlace
 from events.log import LOOK_UP_SECONDS, keyed_event
-from runtime.postgres import Pool, ask
+from runtime.postgres import Pool, fetch_all
 
 VERSION_MAX: Final = 2**31 - 1
 
@@ -171,12 +170,7 @@ class HistoryLog:
         )
 
     async def _fetch(self, query: LiteralString, parameters: Sequence[object]) -> list[TupleRow]:
-        async def fetch(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
-            cursor = connection.cursor(binary=True)
-            await cursor.execute(query, parameters)
-            return await cursor.fetchall()
-
-        return await ask(self._pool, fetch, seconds=LOOK_UP_SECONDS)
+        return await fetch_all(self._pool, query, parameters, seconds=LOOK_UP_SECONDS)
 
 
 # Behind one column of the question's own come those of an event, `erased` the third from the end.

@@ -64,18 +64,12 @@ def search_data_directory(
         )
         return
     found: dict[str, Finder] = {}
-    size, shut = 0, 0
-    for path in sorted(folder.rglob("*")):
+
+    def finder_of(path: Path) -> Finder:
         kind = _kind(path.relative_to(folder).as_posix(), relations)
-        finder = found.setdefault(kind, Finder(needles))
-        try:
-            if path.is_file():
-                size += _search_file(finder, path, advance)
-        except FileNotFoundError:
-            # It was removed while we looked.
-            continue
-        except OSError:
-            shut += 1
+        return found.setdefault(kind, Finder(needles))
+
+    size, shut = _search_folder(folder, finder_of, advance)
     for kind, finder in found.items():
         report.add(needles, finder, f"files of the server: {kind}", gone)
     if shut:
@@ -123,19 +117,30 @@ def search_jetstream_directory(
                 try_next="wait until the Raft logs are compacted; NATS' `cipher` hides them",
             )
         )
-    finder, size, shut = Finder(needles), 0, 0
-    for path in sorted(folder.rglob("*")):
-        try:
-            if path.is_file():
-                size += _search_file(finder, path, advance)
-        except FileNotFoundError:
-            continue
-        except OSError:
-            shut += 1
+    finder = Finder(needles)
+    size, shut = _search_folder(folder, lambda _: finder, advance)
     report.add(needles, finder, "files of JetStream", gone)
     if shut:
         _add_shut(report, place, shut)
     report.searched.append(Searched(place=place, extent=in_bytes(size)))
+
+
+def _search_folder(
+    folder: Path, finder_of: Callable[[Path], Finder], advance: Advance
+) -> tuple[int, int]:
+    """Look through every file below: how many bytes, and how many files cannot be read."""
+    size, shut = 0, 0
+    for path in sorted(folder.rglob("*")):
+        finder = finder_of(path)
+        try:
+            if path.is_file():
+                size += _search_file(finder, path, advance)
+        except FileNotFoundError:
+            # It was removed while we looked.
+            continue
+        except OSError:
+            shut += 1
+    return size, shut
 
 
 def search_dump(

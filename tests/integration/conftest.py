@@ -1,6 +1,15 @@
 """The fixtures that these tests share."""
 
-from tests.support.clients import api, both, customers, other_process, owner, reader, writer
+from tests.support.clients import (
+    api,
+    both,
+    command,
+    customers,
+    other_process,
+    owner,
+    reader,
+    writer,
+)
 from tests.support.subscribing import broker, client, impatient, stream, stubborn
 
 __all__ = [
@@ -8,6 +17,7 @@ __all__ = [
     "both",
     "broker",
     "client",
+    "command",
     "customers",
     "impatient",
     "other_process",

@@ -2,7 +2,6 @@
 
 import json
 
-import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
@@ -18,12 +17,6 @@ from tests.support.erasing import look
 from tests.support.writing import write
 
 JANE = CustomerData(email="jane@example.com", first_name="Jane", last_name="Doe")
-
-
-@pytest.fixture
-def command(settings: Settings) -> Command:
-    """The command line of this test's log."""
-    return Command(settings=settings)
 
 
 def a_person(settings: Settings, writer: Writer) -> CustomerId:

@@ -30,12 +30,6 @@ RENAMED = CustomerUpdated(
 )
 
 
-@pytest.fixture
-def command(settings: Settings) -> Command:
-    """The command line of this test's log."""
-    return Command(settings=settings)
-
-
 def renamed(writer: Writer, customer: CustomerId) -> list[Group]:
     """A customer that was created and renamed."""
     return [

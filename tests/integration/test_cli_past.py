@@ -7,8 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from events.customer import CustomerDeleted, CustomerErased
 from events.envelope import CustomerId
 from events.log import PostgresLog
@@ -22,12 +20,6 @@ from tests.support.command import Command
 from tests.support.writing import write
 
 DELETED = CustomerDeleted(customer=RENAMED.customer, actor="clerk-7", reason="asked for")
-
-
-@pytest.fixture
-def command(settings: Settings) -> Command:
-    """The command line of this test's log."""
-    return Command(settings=settings)
 
 
 def a_life(settings: Settings, writer: Writer) -> CustomerId:

@@ -1,37 +1,18 @@
 """`customers projections …`: who is parked and why, and another try once the cause is gone."""
 
-import asyncio
 import json
 
-import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
 from events.customer import CustomerData
-from events.keys import Keyring
-from runtime.settings import Settings, read_master_keys
+from runtime.settings import Settings
 from tests.support.builders import Writer, created
 from tests.support.command import Command
-from tests.support.projecting import projecting
+from tests.support.projecting import project
 from tests.support.writing import write
 
 JOHN = CustomerData(email="john@example.com", first_name="John", tags=("gold",))
-
-
-@pytest.fixture
-def command(settings: Settings) -> Command:
-    """The command line of this test's log."""
-    return Command(settings=settings)
-
-
-def project(settings: Settings) -> None:
-    """Bring the live edition to the end of the log."""
-
-    async def catch_up() -> None:
-        async with projecting(settings, Keyring(read_master_keys(settings))) as model:
-            await model.catch_up()
-
-    asyncio.run(catch_up())
 
 
 def test_an_operator_sees_who_is_parked_and_tries_again_when_the_cause_is_gone(

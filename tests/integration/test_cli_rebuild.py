@@ -1,38 +1,19 @@
 """`customers rebuild …` as an operator calls it."""
 
-import asyncio
 import json
 import signal
 
-import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from events.keys import Keyring
 from events.log import PostgresLog
 from runtime.postgres import connect_as_owner
-from runtime.settings import Settings, read_master_keys
+from runtime.settings import Settings
 from tests.support.builders import Writer
 from tests.support.command import Command
-from tests.support.projecting import projecting
+from tests.support.projecting import project
 from tests.support.signals import until
 from tests.support.writing import write
-
-
-@pytest.fixture
-def command(settings: Settings) -> Command:
-    """The command line of this test's log."""
-    return Command(settings=settings)
-
-
-def project(settings: Settings) -> None:
-    """Bring the live edition to the end of the log."""
-
-    async def catch_up() -> None:
-        async with projecting(settings, Keyring(read_master_keys(settings))) as model:
-            await model.catch_up()
-
-    asyncio.run(catch_up())
 
 
 def test_an_operator_verifies_builds_anew_goes_back_and_cleans_up(

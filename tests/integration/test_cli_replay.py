@@ -30,12 +30,6 @@ from tests.support.signals import until
 from tests.support.writing import write
 
 
-@pytest.fixture
-def command(settings: Settings) -> Command:
-    """The command line of this test's log."""
-    return Command(settings=settings)
-
-
 def rows(ran: Ran) -> list[dict[str, str]]:
     """Printed CSV by the names of its first line."""
     return list(csv.DictReader(io.StringIO(ran.out, newline="")))

@@ -25,12 +25,6 @@ GIVEN = f"whsec_{base64.b64encode(bytes(range(24))).decode()}"
 
 
 @pytest.fixture
-def command(settings: Settings) -> Command:
-    """The command line of this test's log."""
-    return Command(settings=settings)
-
-
-@pytest.fixture
 def receiver() -> Generator[Receiver]:
     """A server that takes what is sent."""
     with receiving() as receiver_:

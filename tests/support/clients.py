@@ -16,8 +16,15 @@ from runtime.postgres import connect_as_owner
 from runtime.settings import Settings
 from tests.support.api import make_key, running_api, with_key
 from tests.support.builders import Writer
+from tests.support.command import Command
 from tests.support.customers import Customers, making_customers
 from tests.support.querying import reading
+
+
+@pytest.fixture
+def command(settings: Settings) -> Command:
+    """The command line of this test's log."""
+    return Command(settings=settings)
 
 
 @pytest.fixture

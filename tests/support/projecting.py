@@ -1,5 +1,6 @@
 """A read model brought up to date with the log by hand, batch by batch."""
 
+import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -14,7 +15,7 @@ from projections.customers import LogEvent
 from projections.opening import open_events
 from projections.projector import Projector
 from runtime.postgres import Role, connect
-from runtime.settings import Settings
+from runtime.settings import Settings, read_master_keys
 
 
 class Projecting:
@@ -50,3 +51,13 @@ async def projecting(settings: Settings, keyring: Keyring) -> AsyncGenerator[Pro
         edition = await find_live_edition(connection)
         checkpoint = await open_checkpoint(connection, edition, settings.log_id)
         yield Projecting(connection, Projector(connection, checkpoint), keyring)
+
+
+def project(settings: Settings) -> None:
+    """Bring the live edition to the end of the log."""
+
+    async def catch_up() -> None:
+        async with projecting(settings, Keyring(read_master_keys(settings))) as model:
+            await model.catch_up()
+
+    asyncio.run(catch_up())
