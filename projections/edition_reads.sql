@@ -37,32 +37,42 @@ BEGIN
       LEFT JOIN edition_0.checkpoints k ON k.log_id = p_log_id;
 END $$;
 
--- One customer; without a document when the workspace has none of this id, and then `erased` says
--- whether it had. Whose the id is shows in no plan and no time: every miss is looked up in the log.
-CREATE FUNCTION edition_0.get_customer(
-    p_workspace_id text, p_customer_id uuid, p_log_id integer,
-    OUT live boolean, OUT generation integer, OUT checkpoint bigint, OUT newest bigint,
-    OUT parked boolean, OUT document bytea, OUT version integer, OUT erased boolean
+-- Customers, in the order asked for; one without a document when the workspace has none of its id,
+-- and then `erased` says whether it had. Whose an id is shows in no plan and no time: every miss is
+-- looked up in the log.
+CREATE FUNCTION edition_0.get_customers(
+    p_workspace_id text, p_customer_id uuid[], p_log_id integer
+) RETURNS TABLE (
+    live boolean, generation integer, checkpoint bigint, newest bigint,
+    parked boolean, document bytea, version integer, erased boolean
 )
 LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off AS $$
+#variable_conflict use_column
+DECLARE
+    v_customer_id uuid;
 BEGIN
-    SELECT a.live, a.generation, a.checkpoint, a.newest,
-           EXISTS (SELECT FROM edition_0.parked p
-                    WHERE p.customer_id = p_customer_id AND p.workspace_id = p_workspace_id),
-           CASE WHEN c.workspace_id = p_workspace_id THEN c.document END,
-           CASE WHEN c.workspace_id = p_workspace_id THEN c.version END
-      INTO live, generation, checkpoint, newest, parked, document, version
-      FROM edition_0.read_age(p_workspace_id, p_log_id) a
-      -- Found by its id, shown only to its workspace.
-      LEFT JOIN edition_0.customers c ON c.customer_id = p_customer_id;
-    -- A row may outlive the erasure for a moment, but not an edition that has come to it.
-    erased := (document IS NULL OR checkpoint < newest)
-        AND log.was_erased(p_workspace_id, p_customer_id);
-    IF erased THEN
-        document := NULL;
-        version := NULL;
-    END IF;
+    SELECT a.live, a.generation, a.checkpoint, a.newest
+      INTO live, generation, checkpoint, newest
+      FROM edition_0.read_age(p_workspace_id, p_log_id) a;
+    FOREACH v_customer_id IN ARRAY p_customer_id LOOP
+        SELECT EXISTS (SELECT FROM edition_0.parked p
+                        WHERE p.customer_id = v_customer_id AND p.workspace_id = p_workspace_id),
+               CASE WHEN c.workspace_id = p_workspace_id THEN c.document END,
+               CASE WHEN c.workspace_id = p_workspace_id THEN c.version END
+          INTO parked, document, version
+          FROM (VALUES (1)) AS one (row)
+          -- Found by its id, shown only to its workspace.
+          LEFT JOIN edition_0.customers c ON c.customer_id = v_customer_id;
+        -- A row may outlive the erasure for a moment, but not an edition that has come to it.
+        erased := (document IS NULL OR checkpoint < newest)
+            AND log.was_erased(p_workspace_id, v_customer_id);
+        IF erased THEN
+            document := NULL;
+            version := NULL;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
 END $$;
 
 -- The customer that holds an external_id, which an erased one does not. When a parked one and another both seem to, the newer
@@ -76,10 +86,10 @@ LANGUAGE plpgsql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off AS $$
 BEGIN
     SELECT g.* INTO live, generation, checkpoint, newest, parked, document, version, erased
-      FROM edition_0.get_customer(p_workspace_id, (
+      FROM edition_0.get_customers(p_workspace_id, ARRAY[(
             SELECT c.customer_id FROM edition_0.customers c
              WHERE c.workspace_id || '/' || c.external_id = p_workspace_id || '/' || p_external_id
-             ORDER BY c.position DESC LIMIT 1), p_log_id) g;
+             ORDER BY c.position DESC LIMIT 1)], p_log_id) g;
     erased := false;
     parked := parked OR document IS NULL
         AND EXISTS (SELECT FROM edition_0.parked p WHERE p.workspace_id = p_workspace_id);
@@ -124,6 +134,6 @@ END $$;
 
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA edition_0 FROM PUBLIC;
 GRANT EXECUTE ON FUNCTION
-    edition_0.read_checkpoint, edition_0.get_customer, edition_0.get_by_external_id,
+    edition_0.read_checkpoint, edition_0.get_customers, edition_0.get_by_external_id,
     edition_0.list_tags
 TO customers_api;

@@ -9,14 +9,15 @@ from psycopg import AsyncConnection, sql
 from psycopg.rows import TupleRow
 
 from events.envelope import CustomerId, Position, WorkspaceId
+from events.gathering import Gathering
 from query_side.list_query import ListQuery
 from query_side.results import CustomerPage, FoundCustomer, TagPage
 from runtime.postgres import Pool, ask
 
-# One customer of one workspace by primary key.
-_GET_CUSTOMER: Final = "SELECT * FROM {}.get_customer(%b, %b, %b::int4)"
+# Customers of one workspace by primary key, in the order of their ids.
+_GET_CUSTOMERS: Final = "SELECT * FROM {}.get_customers(%b, %b::uuid[], %b::int4)"
 
-# The same by its external_id.
+# One of them by its external_id.
 _GET_BY_EXTERNAL_ID: Final = "SELECT * FROM {}.get_by_external_id(%b, %b, %b::int4)"
 
 # A page of one workspace's customers, and how many there are.
@@ -50,7 +51,7 @@ class NoReadModel(Exception):
 
 
 class _Queries(Struct, frozen=True, kw_only=True):
-    get_customer: bytes
+    get_customers: bytes
     get_by_external_id: bytes
     list_customers: bytes
     list_tags: bytes
@@ -64,12 +65,22 @@ class ReadModel:
         self._pool = pool
         self._log_id = log_id
         self._queries: _Queries | None = None
+        self._customers = Gathering(self._get_customers)
 
     async def get_customer(
         self, workspace_id: WorkspaceId, customer_id: CustomerId
     ) -> FoundCustomer:
         """One customer of this workspace."""
-        return _found(await self._ask("get_customer", [workspace_id, customer_id, self._log_id]))
+        found = await self._customers.find(workspace_id, [customer_id])
+        return found[customer_id]
+
+    async def _get_customers(
+        self, workspace_id: WorkspaceId, customer_ids: list[CustomerId]
+    ) -> dict[CustomerId, FoundCustomer]:
+        rows = await self._ask_all("get_customers", [workspace_id, customer_ids, self._log_id])
+        return {
+            customer_id: _found(row) for customer_id, row in zip(customer_ids, rows, strict=True)
+        }
 
     async def get_by_external_id(
         self, workspace_id: WorkspaceId, external_id: str
@@ -113,50 +124,55 @@ class ReadModel:
 
     async def has_place(self, position: Position, chain: bytes) -> bool:
         """Whether the log has come to this position, along the chain that begins so there."""
-        row = await self._fetch(_READ_PLACE, [self._log_id, position])
-        return row is not None and row[0] == chain
+        [(start,)] = await self._fetch(_READ_PLACE, [self._log_id, position])
+        return start == chain
 
     async def _ask(self, question: str, parameters: Sequence[object]) -> TupleRow:
+        """The one row that answers a question; as `_ask_all`."""
+        [row] = await self._ask_all(question, parameters)
+        return row
+
+    async def _ask_all(self, question: str, parameters: Sequence[object]) -> list[TupleRow]:
         """Ask the live edition; again if another one is live by now, or its functions are new."""
         for is_last in (False, False, True):
             try:
-                row = await self._ask_once(question, parameters)
+                rows = await self._ask_once(question, parameters)
             except psycopg.Error as error:
                 if is_last or not _is_moved(error):
                     raise
-                row = None
-            if row is not None and row[0]:
-                return row
+                rows = []
+            if rows and rows[0][0]:
+                return rows
             self._queries = None
         raise NoReadModel
 
-    async def _ask_once(self, question: str, parameters: Sequence[object]) -> TupleRow | None:
+    async def _ask_once(self, question: str, parameters: Sequence[object]) -> list[TupleRow]:
         if self._queries is None:
             self._queries = await self._find_live()
         return await self._fetch(getattr(self._queries, question), parameters)
 
     async def _find_live(self) -> _Queries:
-        row = await self._fetch(b"SELECT projections.live_edition()", [])
-        if row is None or row[0] is None:
+        [(edition,)] = await self._fetch(b"SELECT projections.live_edition()", [])
+        if edition is None:
             raise NoReadModel
-        schema = sql.Identifier(f"edition_{row[0]}")
+        schema = sql.Identifier(f"edition_{edition}")
 
         def of_edition(query: LiteralString) -> bytes:
             return sql.SQL(query).format(schema).as_bytes()
 
         return _Queries(
-            get_customer=of_edition(_GET_CUSTOMER),
+            get_customers=of_edition(_GET_CUSTOMERS),
             get_by_external_id=of_edition(_GET_BY_EXTERNAL_ID),
             list_customers=of_edition(_LIST_CUSTOMERS),
             list_tags=of_edition(_LIST_TAGS),
             read_checkpoint=of_edition(_READ_CHECKPOINT),
         )
 
-    async def _fetch(self, query: bytes, parameters: Sequence[object]) -> TupleRow | None:
-        async def fetch(connection: AsyncConnection[TupleRow]) -> TupleRow | None:
+    async def _fetch(self, query: bytes, parameters: Sequence[object]) -> list[TupleRow]:
+        async def fetch(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
             cursor: psycopg.AsyncCursor[tuple[Any, ...]] = connection.cursor(binary=True)
             await cursor.execute(query, parameters)
-            return await cursor.fetchone()
+            return await cursor.fetchall()
 
         return await ask(self._pool, fetch)
 

@@ -33,7 +33,9 @@ class Seeded:
             [workspace],
         ).fetchone()
         assert row is not None
-        return self._ask("SELECT * FROM edition_1.get_customer(%s, %s, 1)", [workspace, *row])
+        return self._ask(
+            "SELECT * FROM edition_1.get_customers(%s, ARRAY[%s]::uuid[], 1)", [workspace, *row]
+        )
 
     def strange(self, workspace: str, owner: str | None) -> list[Plan]:
         """The nodes of getting a customer of another workspace, or of none."""
@@ -43,7 +45,9 @@ class Seeded:
             [owner],
         ).fetchone()
         assert row is not None
-        return self._ask("SELECT * FROM edition_1.get_customer(%s, %s, 1)", [workspace, *row])
+        return self._ask(
+            "SELECT * FROM edition_1.get_customers(%s, ARRAY[%s]::uuid[], 1)", [workspace, *row]
+        )
 
     def external(self, workspace: str, external_id: str) -> list[Plan]:
         """The nodes of getting a customer by its external_id."""
