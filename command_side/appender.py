@@ -61,13 +61,22 @@ class Appender:
         waiting = _Waiting(group, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._wake.set()
-        done, _ = await asyncio.wait({waiting.answer}, timeout=deadline.seconds_left())
-        if done:
-            return waiting.answer.result()
+        giving_up = deadline.call(self._give_up, waiting)
+        try:
+            return await waiting.answer
+        finally:
+            giving_up.cancel()
+
+    def _give_up(self, waiting: _Waiting) -> None:
+        if waiting.answer.done():
+            return
+        error = LogUnavailable(
+            "The database is too slow; whether the write counts is not known yet."
+        )
         if waiting in self._queue:
             self._queue.remove(waiting)
-            raise nothing_written()
-        raise LogUnavailable("The database is too slow; whether the write counts is not known yet.")
+            error = nothing_written()
+        waiting.answer.set_exception(error)
 
     async def run(self) -> None:
         """Append batches until `close`; then what is still queued, and return."""

@@ -1,10 +1,13 @@
 """One time for all that a command waits for: its turn, its look-ups, its append, every attempt."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import TypeVar
 
 from events.errors import LogUnavailable
+
+T = TypeVar("T")
 
 
 class Deadline:
@@ -13,9 +16,9 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._at = asyncio.get_running_loop().time() + seconds
 
-    def seconds_left(self) -> float:
-        """How long the command may still wait; below zero when its time is over."""
-        return self._at - asyncio.get_running_loop().time()
+    def call(self, give_up: Callable[[T], None], waiting: T) -> asyncio.TimerHandle:
+        """Call `give_up` at the deadline; at once when that is past."""
+        return asyncio.get_running_loop().call_at(self._at, give_up, waiting)
 
     @asynccontextmanager
     async def ends(self) -> AsyncGenerator[None]:
