@@ -126,6 +126,9 @@ class EmbeddedPostgres:
             # No test lasts long enough to be vacuumed, and whoever makes and drops many databases
             # would wait for the workers that look after them.
             settings |= {"fsync": "off", "full_page_writes": "off", "autovacuum": "off"}
+        else:
+            # The indexes of a million customers fit in; memory is taken as it is used.
+            settings["shared_buffers"] = "512MB"
         return [part for item in settings.items() for part in ("-c", "=".join(item))]
 
     def _make_data(self) -> None:
