@@ -16,7 +16,7 @@ from command_side.bulk_results import (
     recall_results,
 )
 from command_side.commands import BulkRow, BulkUpsert, CreateCustomer, Origin, UpdateCustomer
-from command_side.customer import Unknown, customer_of, decide, rules_broken
+from command_side.customer import State, Unknown, customer_of, decide, rules_broken
 from command_side.deadline import Deadline
 from command_side.draft import Draft, DraftCustomer, log_place_of
 from command_side.errors import (
@@ -28,6 +28,7 @@ from command_side.errors import (
 )
 from command_side.handler import ATTEMPTS_MAX, Means, read_kept
 from command_side.idempotency import Claim
+from events.customer import CustomerEvent
 from events.envelope import CustomerId
 from runtime.field_error import FieldError
 
@@ -145,23 +146,12 @@ def _decide_row(
     if not row.readable or row.external_id is None:
         return RowFailed(index=row.index, external_id=row.external_id, errors=row.errors)
     known = customers.get(row.external_id)
-    state = Unknown() if known is None else known.state
-    command = (
-        CreateCustomer(changes=row.changes)
-        if known is None
-        else UpdateCustomer(changes=row.changes)
-    )
-    before = customer_of(state, command)
-    errors = rules_broken(before, row.changes, row.errors, row.pointer)
-    version = None if known is None else known.version
-    if not errors and row.if_version is not None and row.if_version != version:
-        errors = (version_error(row.pointer, version),)
-    if errors:
-        return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
-    events = decide(state, command, origin)
-    customer = draft.add_new() if known is None else known
     try:
+        events = _decide_events(known, row, origin)
+        customer = draft.add_new() if known is None else known
         draft.record(customer, events)
+    except InvalidFields as refused:
+        return RowFailed(index=row.index, external_id=row.external_id, errors=refused.errors)
     except EventTooLarge as refused:
         errors = (too_large_error(row.pointer, refused),)
         return RowFailed(index=row.index, external_id=row.external_id, errors=errors)
@@ -174,6 +164,33 @@ def _decide_row(
         id=customer.customer_id,
         version=customer.version,
     )
+
+
+def _decide_events(
+    known: DraftCustomer | None, row: BulkRow, origin: Origin
+) -> list[CustomerEvent]:
+    """What a row leads to; raises InvalidFields with all that is wrong with it."""
+    state, version = (Unknown(), None) if known is None else (known.state, known.version)
+    command = (
+        CreateCustomer(changes=row.changes)
+        if known is None
+        else UpdateCustomer(changes=row.changes)
+    )
+    if row.errors:
+        raise InvalidFields(_all_broken(state, command, row))
+    try:
+        events = decide(state, command, origin)
+    except InvalidFields:
+        raise InvalidFields(_all_broken(state, command, row)) from None
+    if row.if_version is not None and row.if_version != version:
+        raise InvalidFields((version_error(row.pointer, version),))
+    return events
+
+
+def _all_broken(
+    state: State, command: CreateCustomer | UpdateCustomer, row: BulkRow
+) -> tuple[FieldError, ...]:
+    return rules_broken(customer_of(state, command), row.changes, row.errors, row.pointer)
 
 
 def _position(customer: DraftCustomer) -> int:

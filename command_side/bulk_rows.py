@@ -14,6 +14,7 @@ from command_side.customer import rules_broken
 from command_side.errors import InvalidFields
 from command_side.fields import read_changes, read_external_id, read_if_version
 from command_side.idempotency import KeyedRequest
+from command_side.quick_fields import read_quickly
 from command_side.requests import read_incoming, refuse_unreadable
 from command_side.unknown import BULK_BODY, unknown_errors, unknown_warnings
 from events.customer import CustomerData
@@ -110,6 +111,11 @@ def _read_rows(sent: Rows, is_strict: bool) -> list[_RowReading]:
 
 
 def _read_row(index: int, row: bytes, pointer: str, is_strict: bool) -> _RowReading:
+    changes = read_quickly(row)
+    if changes is not None and changes.external_id:
+        external_id = changes.external_id
+        quick = BulkRow(index=index, pointer=pointer, external_id=external_id, changes=changes)
+        return _RowReading(quick, ())
     try:
         members, faults = read_members(row, pointer=pointer)
     except ApiError as refused:

@@ -5,18 +5,19 @@ faults are collected here, and raised by `check` when the customer is known.
 """
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from litestar.types import Scope
-from msgspec import Raw, Struct
+from msgspec import Struct
 
 from command_side.commands import CustomerChanges, Origin
 from command_side.customer import rules_broken
 from command_side.errors import InvalidFields
-from command_side.fields import read_changes
+from command_side.fields import Reading, read_changes
 from command_side.handler import Terms
 from command_side.idempotency import Claim, KeyedRequest
 from command_side.idempotency_key import read_idempotency_key
+from command_side.quick_fields import read_quickly
 from command_side.unknown import unknown_errors, unknown_warnings
 from events.customer import CustomerData
 from events.envelope import WorkspaceId
@@ -31,6 +32,8 @@ from runtime.web.preferences import heed_handling
 from runtime.web.problems import AnyRequest, ApiError
 from runtime.web.query_string import ParameterReader, read_parameters
 from runtime.web.strict_json import read_members
+
+_NOTHING_READ: Final = Reading(changes=CustomerChanges(), errors=(), unknown=())
 
 Id = TypeVar("Id")
 
@@ -105,14 +108,12 @@ async def read_write_request(
     names = (IF_MATCH, IF_NONE_MATCH) if is_conditional else ()
     conditions, condition_errors = read_conditions(request.scope, *names)
     unreadable = incoming.unreadable
-    members: dict[str, Raw] = {}
-    faults: list[FieldError] = []
+    reading, faults = _NOTHING_READ, ()
     if has_body and incoming.body is not None:
         try:
-            members, faults = read_members(incoming.body)
+            reading, faults = _read_object(incoming.body)
         except ApiError as refused:
             unreadable = unreadable or refused
-    reading = read_changes(members)
     unknown = unknown_errors(reading.unknown) if incoming.is_strict else ()
     return WriteRequest(
         origin=incoming.origin,
@@ -125,6 +126,15 @@ async def read_write_request(
         request_errors=incoming.request_errors + condition_errors,
         warnings=incoming.warnings + unknown_warnings(reading.unknown),
     )
+
+
+def _read_object(body: bytes) -> tuple[Reading, Sequence[FieldError]]:
+    """What the members of the body say, and what is wrong with the JSON; raises ApiError."""
+    changes = read_quickly(body)
+    if changes is not None:
+        return Reading(changes=changes, errors=(), unknown=()), ()
+    members, faults = read_members(body)
+    return read_changes(members), faults
 
 
 async def read_incoming(

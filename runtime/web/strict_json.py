@@ -25,6 +25,7 @@ _OBJECT = msgspec.json.Decoder(dict[str, Raw])
 
 # Control characters but tab and newline, and surrogates, bare or escaped.
 _SUSPECT = re.compile(r"\\u(?:00[01789]|d[89a-f])|\\[bfr]|[\x7f-\x9f]", re.IGNORECASE)
+_HIGH_CONTROL = re.compile(r"[\x7f-\x9f]")
 # Possessive, and the end quote optional: a text of nothing but quotes costs no more than another.
 _STRING = re.compile(r'"(?:[^"\\]++|\\.)*+"?', re.DOTALL)
 _GAP = re.compile(r"[ \t\r\n]*")
@@ -117,6 +118,27 @@ def _check_depth(text: str, pointer: str) -> None:
     brackets = _NO_BRACKET.sub("", _STRING.sub("", text))
     if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets)) > DEEPEST:
         refuse_depth(pointer)
+
+
+def is_certainly_plain(text: str) -> bool:
+    """Whether a JSON text holds no control character, tab and newline among them, and no half of a
+    surrogate pair, and is not nested too deep. It may be plain all the same when this says no.
+    """
+    if text.count("[") + text.count("{") > DEEPEST:
+        return False
+    if "\\" in text:
+        return not (_is_suspicious(text) or "\\n" in text or "\\t" in text)
+    # Bare ones below the space are bad syntax; so only those that JSON allows are left.
+    return "\x7f" not in text if text.isascii() else not _HIGH_CONTROL.search(text)
+
+
+def has_doubled_names(text: str) -> bool:
+    """Whether some object of a well-formed text, however deep, has two members of one name."""
+    try:
+        _SCANNER.decode(text)
+    except _TwiceError:
+        return True
+    return False
 
 
 def _is_suspicious(text: str) -> bool:
