@@ -37,12 +37,12 @@ WITH differing AS MATERIALIZED (
                     CASE WHEN l.search_text <> b.search_text THEN 'search text' END,
                     CASE WHEN (l.tag_keys, l.tag_spellings) <> (b.tag_keys, b.tag_spellings)
                          THEN 'tags' END,
-                    CASE WHEN (l.workspace_id, l.version, l.position, l.created_at, l.updated_at,
-                               l.external_id, l.email_key, l.phone, l.email_sort_key,
+                    CASE WHEN (l.workspace_id, l.version, l.position, l.born, l.created_at,
+                               l.updated_at, l.external_id, l.email_key, l.phone, l.email_sort_key,
                                l.last_name_key, l.company_name_key)
                               IS DISTINCT FROM
-                              (b.workspace_id, b.version, b.position, b.created_at, b.updated_at,
-                               b.external_id, b.email_key, b.phone, b.email_sort_key,
+                              (b.workspace_id, b.version, b.position, b.born, b.created_at,
+                               b.updated_at, b.external_id, b.email_key, b.phone, b.email_sort_key,
                                b.last_name_key, b.company_name_key)
                          THEN 'keys and times' END], NULL) END AS kinds
       FROM {live}.customers l FULL JOIN {built}.customers b USING (customer_id)
@@ -74,6 +74,16 @@ SELECT 'counter', workspace_id, NULL::uuid, NULL::bigint
          GROUP BY 1, 2, 3) r
   FULL JOIN {live}.counts k USING (workspace_id, tag_key, spelling)
  WHERE r.customers IS DISTINCT FROM k.customers
+UNION ALL
+SELECT 'counter', workspace_id, NULL, NULL
+  FROM (SELECT s.*, coalesce(lead(s.created_at) OVER places, 'infinity') AS next_created_at,
+               coalesce(lead(s.customer_id) OVER places, s.customer_id) AS next_customer_id
+          FROM {live}.stretches s
+        WINDOW places AS (PARTITION BY s.workspace_id ORDER BY s.created_at, s.customer_id)) s
+ WHERE s.customers <> (SELECT count(*) FROM {live}.customers c
+         WHERE c.workspace_id = s.workspace_id
+           AND (c.created_at, c.customer_id) >= (s.created_at, s.customer_id)
+           AND (c.created_at, c.customer_id) < (s.next_created_at, s.next_customer_id))
 """)
 
 _SUM_UP: Final = sql.SQL("""

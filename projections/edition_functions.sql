@@ -1,7 +1,7 @@
 -- How one edition of the read model is written; `edition_0` stands for its schema. The functions
--- here, in edition_reads.sql and in edition_list.sql are the only way in and out: the processes have
--- no right on the tables. Nothing is stored in these files, so newer ones simply replace the
--- functions of every edition.
+-- here and in the files beside this one are the only way in and out: the processes have no right on
+-- the tables. Nothing is stored in these files, so newer ones simply replace the functions of every
+-- edition.
 
 -- Opens the checkpoint of a log, locked until the transaction ends. `belongs` says whether the
 -- log still holds what this edition was made of; if so, a newer generation is taken over.
@@ -29,6 +29,27 @@ BEGIN
         generation := v_newest;
     END IF;
 END $$;
+
+-- So many customers fill a stretch: a deep page counts off about as many.
+CREATE FUNCTION edition_0.stretch_size() RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 2000::bigint';
+
+-- Counts the stretches of an edition whose customers are counted.
+CREATE FUNCTION edition_0.count_stretches() RETURNS void
+LANGUAGE sql VOLATILE SET search_path = pg_catalog, pg_temp AS $$
+    INSERT INTO edition_0.stretches (workspace_id, created_at, customer_id, customers)
+    SELECT p.workspace_id,
+           CASE WHEN p.number > 0 THEN p.created_at ELSE '-infinity' END,
+           CASE WHEN p.number > 0 THEN p.customer_id
+                ELSE '00000000-0000-0000-0000-000000000000' END,
+           least(edition_0.stretch_size(), k.customers - p.number)
+      FROM (SELECT c.workspace_id, c.created_at, c.customer_id,
+                   row_number() OVER (PARTITION BY c.workspace_id
+                                      ORDER BY c.created_at, c.customer_id) - 1 AS number
+              FROM edition_0.customers c) p
+      JOIN edition_0.counts k ON k.workspace_id = p.workspace_id AND k.tag_key = ''
+     WHERE p.number % edition_0.stretch_size() = 0
+$$;
 
 -- Applies a batch: the rows its customers have now, the customers that are gone, those to park.
 -- Answers 'applied', or writes nothing and answers
@@ -77,8 +98,8 @@ BEGIN
     END IF;
 
     WITH incoming AS MATERIALIZED (
-        SELECT n.*, o.created_at AS old_created_at, o.tag_keys AS old_tag_keys,
-               o.tag_spellings AS old_tag_spellings
+        SELECT n.*, o.created_at AS old_created_at, o.born AS old_born,
+               o.tag_keys AS old_tag_keys, o.tag_spellings AS old_tag_spellings
           FROM json_to_recordset(p_rows) AS n (
                workspace_id text, customer_id uuid, version integer, position bigint,
                created_at timestamptz, updated_at timestamptz,
@@ -96,14 +117,18 @@ BEGIN
         SELECT i.*, substring(p_documents FROM i.document_at FOR i.document_length) AS document,
                coalesce(i.created_at, i.old_created_at, (
                     SELECT e.recorded_at FROM log.events e
-                     WHERE e.stream_id = i.customer_id AND e.stream_version = 1)) AS born_at
+                     WHERE e.stream_id = i.customer_id AND e.stream_version = 1)) AS born_at,
+               coalesce(i.old_born, CASE i.version WHEN 1 THEN i.position END, (
+                    SELECT e.position FROM log.events e
+                     WHERE e.stream_id = i.customer_id AND e.stream_version = 1)) AS born
           FROM incoming i
     ), written AS (
         INSERT INTO edition_0.customers (
-            workspace_id, customer_id, version, position, created_at, updated_at, document,
+            workspace_id, customer_id, version, position, born, created_at, updated_at, document,
             search_text, tag_keys, tag_spellings, external_id, email_key, phone,
             email_sort_key, last_name_key, company_name_key)
-        SELECT d.workspace_id, d.customer_id, d.version, d.position, d.born_at, d.updated_at,
+        SELECT d.workspace_id, d.customer_id, d.version, d.position, d.born, d.born_at,
+               d.updated_at,
                CASE WHEN d.created_at IS NOT NULL THEN d.document
                     ELSE overlay(d.document PLACING convert_to(to_char(
                             d.born_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"'), 'UTF8')
@@ -124,7 +149,43 @@ BEGIN
          USING json_to_recordset(p_gone) AS g (workspace_id text, customer_id uuid)
          WHERE c.customer_id = g.customer_id
            AND NOT EXISTS (SELECT FROM incoming i WHERE i.customer_id = c.customer_id)
-        RETURNING c.workspace_id, c.tag_keys, c.tag_spellings
+        RETURNING c.workspace_id, c.created_at, c.customer_id, c.tag_keys, c.tag_spellings
+    ), aged AS (
+        SELECT d.workspace_id, d.born_at AS created_at, d.customer_id, 1 AS move
+          FROM dated d WHERE d.old_created_at IS NULL
+        UNION ALL SELECT r.workspace_id, r.created_at, r.customer_id, -1 FROM removed r
+    ), opened AS (
+        -- Where the newest stretch is full, the next one begins with the first customer of the
+        -- batch that is younger than all there were: nobody who was counted changes stretches.
+        SELECT DISTINCT ON (a.workspace_id) a.workspace_id, a.created_at, a.customer_id
+          FROM (SELECT DISTINCT g.workspace_id FROM aged g) w
+         CROSS JOIN LATERAL (
+               SELECT s.customers FROM edition_0.stretches s
+                WHERE s.workspace_id = w.workspace_id
+                ORDER BY s.created_at DESC, s.customer_id DESC LIMIT 1) last
+         CROSS JOIN LATERAL (
+               SELECT c.created_at, c.customer_id FROM edition_0.customers c
+                WHERE c.workspace_id = w.workspace_id AND last.customers >= edition_0.stretch_size()
+                ORDER BY c.created_at DESC, c.customer_id DESC LIMIT 1) youngest
+          JOIN aged a ON a.workspace_id = w.workspace_id
+           AND (a.created_at, a.customer_id) > (youngest.created_at, youngest.customer_id)
+         ORDER BY a.workspace_id, a.created_at, a.customer_id
+    ), stretched AS (
+        INSERT INTO edition_0.stretches AS s (workspace_id, created_at, customer_id, customers)
+        SELECT a.workspace_id, coalesce(o.created_at, s.created_at, '-infinity'),
+               coalesce(o.customer_id, s.customer_id, '00000000-0000-0000-0000-000000000000'),
+               sum(a.move)
+          FROM aged a
+          LEFT JOIN opened o ON o.workspace_id = a.workspace_id
+           AND (o.created_at, o.customer_id) <= (a.created_at, a.customer_id)
+          LEFT JOIN LATERAL (
+               SELECT s.created_at, s.customer_id FROM edition_0.stretches s
+                WHERE s.workspace_id = a.workspace_id
+                  AND (s.created_at, s.customer_id) <= (a.created_at, a.customer_id)
+                ORDER BY s.created_at DESC, s.customer_id DESC LIMIT 1) s ON true
+         GROUP BY 1, 2, 3 HAVING sum(a.move) <> 0
+        ON CONFLICT (workspace_id, created_at, customer_id)
+            DO UPDATE SET customers = s.customers + excluded.customers
     ), before AS (
         SELECT workspace_id, old_tag_keys AS tag_keys, old_tag_spellings AS tag_spellings
           FROM incoming WHERE old_created_at IS NOT NULL
@@ -184,10 +245,17 @@ BEGIN
      WHERE p.customer_id = p_customer_id AND p.workspace_id = p_workspace_id;
     DELETE FROM edition_0.customers c
      WHERE c.customer_id = p_customer_id AND c.workspace_id = p_workspace_id
-    RETURNING c.tag_keys, c.tag_spellings INTO v_gone;
+    RETURNING c.created_at, c.tag_keys, c.tag_spellings INTO v_gone;
     IF NOT FOUND THEN
         RETURN;
     END IF;
+    UPDATE edition_0.stretches s SET customers = s.customers - 1
+      FROM (SELECT p.created_at, p.customer_id FROM edition_0.stretches p
+             WHERE p.workspace_id = p_workspace_id
+               AND (p.created_at, p.customer_id) <= (v_gone.created_at, p_customer_id)
+             ORDER BY p.created_at DESC, p.customer_id DESC LIMIT 1) p
+     WHERE s.workspace_id = p_workspace_id
+       AND (s.created_at, s.customer_id) = (p.created_at, p.customer_id);
     WITH moves AS (
         SELECT '' AS tag_key, '' AS spelling
         UNION ALL SELECT * FROM unnest(v_gone.tag_keys, v_gone.tag_spellings)

@@ -8,9 +8,12 @@
 -- Values stand in it as `($4)[1]`, which the planner knows as well as a constant.
 
 -- Which customers are in a list. The arguments are those of list_customers; p_filters holds
--- 1 email_sort_key, 2 email_key, 3 phone, 4 external_id, 5 created_after, 6 updated_after.
+-- 1 email_sort_key, 2 email_key, 3 phone, 4 external_id, 5 created_after, 6 updated_after; behind
+-- them may stand 7 and 8: only who is younger than that and was born no earlier is looked at.
+--   p_by_words   whether words may lead into their index, or are only looked for
 CREATE FUNCTION edition_0.write_condition(
-    p_filters text[], p_tags_any text[], p_tags_none text[], p_anywhere text[], p_phone text[]
+    p_filters text[], p_tags_any text[], p_tags_none text[], p_anywhere text[], p_phone text[],
+    p_by_words boolean
 ) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -35,6 +38,10 @@ BEGIN
     IF p_filters[6] IS NOT NULL THEN
         v_condition := v_condition || ' AND c.updated_at > ($4)[6]::timestamptz';
     END IF;
+    IF p_filters[7] IS NOT NULL THEN
+        v_condition := v_condition || ' AND (c.created_at > ($4)[7]::timestamptz) IS TRUE'
+            || ' AND c.born >> 14 >= ($4)[8]::bigint >> 14';
+    END IF;
     FOR i IN 1 .. cardinality(p_tags_any) LOOP
         v_condition := v_condition || format(
             ' AND c.tag_keys && string_to_array(($2)[%s], chr(10))', i);
@@ -44,9 +51,9 @@ BEGIN
     END IF;
     FOR i IN 1 .. coalesce(cardinality(p_anywhere), 0) LOOP
         v_condition := v_condition || CASE WHEN p_phone[i] IS NULL
-            THEN format(' AND c.search_text LIKE ($5)[%s]', i)
+            THEN format(' AND (c.search_text LIKE ($5)[%s])', i)
             ELSE format(' AND (c.search_text LIKE ($5)[%1$s] OR c.search_text LIKE ($6)[%1$s])', i)
-        END;
+        END || CASE WHEN p_by_words THEN '' ELSE ' IS TRUE' END;
     END LOOP;
     RETURN v_condition;
 END $$;
@@ -113,8 +120,9 @@ BEGIN
     ordering := array_to_string(v_order, ', ');
 END $$;
 
--- The query of a page in the order of p_sort. Its parts are read one after the other, each no
--- further than needed: UNION ALL keeps their order, and a test holds that it does.
+-- The query of a page in the order of p_sort; if p_few, it counts who is listed as well. Its parts
+-- are read one after the other, each no further than needed: UNION ALL keeps their order, and a
+-- test holds that it does.
 --   p_few   whether so few are listed that they are better found first and then sorted: to walk
 --           an index until enough of them have come may mean to walk all of it
 CREATE FUNCTION edition_0.write_sorted_query(
@@ -140,12 +148,14 @@ BEGIN
         SELECT edition_0.join_documents(ARRAY(
                    SELECT c.customer_id FROM page c WHERE c.place <= $9 ORDER BY c.place)),
                (SELECT ARRAY[%3$s] FROM page c
-                 WHERE c.place = $9 AND (SELECT count(*) FROM page) > $9)$query$,
+                 WHERE c.place = $9 AND (SELECT count(*) FROM page) > $9),
+               %4$s$query$,
         CASE WHEN p_few THEN format(
             'few AS MATERIALIZED (SELECT %s FROM edition_0.customers c WHERE %s),',
             v_keys, p_condition) END,
         array_to_string(v_parts, ' UNION ALL '),
-        array_to_string(v_walk.keys, '::text, ') || '::text');
+        array_to_string(v_walk.keys, '::text, ') || '::text',
+        CASE WHEN p_few THEN '(SELECT count(*) FROM few)' ELSE 'NULL::bigint' END);
 END $$;
 
 -- The query of a page with the best matches of a search first: those that are a whole field (1),
@@ -154,8 +164,10 @@ END $$;
 -- A place is rank, time and id of a match, then time and id of the oldest one that is ranked: that
 -- one stays while the walk goes on, so that no match changes its place because others came. Where
 -- the list begins, its matches are counted on the way.
+--   p_few   whether so few match that they are better all found by their trigrams than one by one
+--           among the newest
 CREATE FUNCTION edition_0.write_ranking_query(
-    p_condition text, p_phone text[], p_after text[], p_most integer
+    p_condition text, p_few boolean, p_phone text[], p_after text[], p_most integer
 ) RETURNS text
 LANGUAGE plpgsql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$
 DECLARE
@@ -186,7 +198,7 @@ BEGIN
     RETURN format($query$
         WITH matches AS MATERIALIZED (
             SELECT c.created_at, c.customer_id, c.search_text
-              FROM edition_0.customers c WHERE %1$s %2$s
+              FROM %8$s c WHERE %9$s %2$s
         ), ranked AS MATERIALIZED (
             SELECT c.created_at, c.customer_id,
                    CASE WHEN c.search_text LIKE ANY ($12) THEN 1
@@ -218,45 +230,13 @@ BEGIN
                  ORDER BY c.place DESC LIMIT 1),
                (SELECT count(*) FROM matches)$query$,
         p_condition, v_window, v_starts, v_behind, v_older, v_newest_first,
-        CASE WHEN p_after IS NULL THEN p_most::text ELSE 'NULL' END);
-END $$;
-
--- The documents of these customers in this order, joined by commas; only they are fetched.
-CREATE FUNCTION edition_0.join_documents(p_customer_ids uuid[]) RETURNS bytea
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-BEGIN
-    RETURN (SELECT string_agg(c.document, ','::bytea ORDER BY p.place)
-              FROM unnest(p_customer_ids) WITH ORDINALITY AS p (customer_id, place)
-              JOIN edition_0.customers c ON c.customer_id = p.customer_id
-             -- A row may outlive the erasure for a moment; nobody is shown it.
-             WHERE NOT EXISTS (
-                   SELECT FROM log.erasures x WHERE x.stream_id = c.customer_id));
-END $$;
-
--- A page of all customers of a workspace, newest first, found in the index alone; p_total says
--- whether one more follows. By far the most frequent list, so it is planned once; that plan does not
--- know how small a page is and must be kept from sorting everybody.
-CREATE FUNCTION edition_0.newest_page(
-    p_workspace_id text, p_offset bigint, p_limit integer, p_total bigint,
-    OUT documents bytea, OUT next_place text[]
-)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp
-SET plan_cache_mode = force_generic_plan SET enable_seqscan = off SET enable_bitmapscan = off
-SET enable_sort = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
-BEGIN
-    WITH page AS MATERIALIZED (
-        SELECT c.created_at, c.customer_id FROM edition_0.customers c
-         WHERE c.workspace_id = p_workspace_id
-         ORDER BY c.created_at DESC, c.customer_id DESC OFFSET p_offset LIMIT p_limit
-    )
-    SELECT string_agg(c.document, ','::bytea ORDER BY p.created_at DESC, p.customer_id DESC),
-           (SELECT ARRAY[l.created_at::text, l.customer_id::text] FROM page l
-             WHERE p_offset + p_limit < p_total
-             ORDER BY l.created_at, l.customer_id LIMIT 1)
-      INTO documents, next_place
-      FROM page p JOIN edition_0.customers c ON c.customer_id = p.customer_id
-     WHERE NOT EXISTS (SELECT FROM log.erasures x WHERE x.stream_id = c.customer_id);
+        CASE WHEN p_after IS NULL THEN p_most::text ELSE 'NULL' END,
+        -- OFFSET 0 keeps the order from what finds them.
+        CASE WHEN p_few THEN format(
+            '(SELECT c.created_at, c.customer_id, c.search_text
+                FROM edition_0.customers c WHERE %s OFFSET 0)', p_condition)
+            ELSE 'edition_0.customers' END,
+        CASE WHEN p_few THEN 'true' ELSE p_condition END);
 END $$;
 
 -- A page of the customers of a workspace.
@@ -289,8 +269,15 @@ DECLARE
     v_by_tags boolean := p_anywhere IS NULL AND num_nonnulls(VARIADIC p_filters) = 0
                          AND cardinality(p_tags_none) = 0;
     v_all bigint := edition_0.count_customers(p_workspace_id, '');
+    -- So many of the newest tell how frequent the matches of a search are.
+    v_sample CONSTANT bigint := greatest(p_most / 25, 1);
+    v_few boolean := true;
+    -- Whether they are found first and then sorted, however many they are: in the order of a name
+    -- those with some word stand together, perhaps at its other end.
+    v_sorted boolean := false;
+    v_window text[];
     v_condition text := edition_0.write_condition(
-        p_filters, p_tags_any, p_tags_none, p_anywhere, p_phone);
+        p_filters, p_tags_any, p_tags_none, p_anywhere, p_phone, true);
     v_counted bigint;
 BEGIN
     SELECT a.live, a.generation, a.checkpoint, a.newest,
@@ -298,16 +285,54 @@ BEGIN
       INTO live, generation, checkpoint, newest, parked
       FROM edition_0.read_age(p_workspace_id, p_log_id) a;
 
-    -- All customers, and those of one tag, are counted already; best matches are counted while
-    -- they are ranked.
+    -- As many matches as are counted come after all / matches * p_most of the newest customers: to
+    -- look at each takes a third as long as to fetch one that is found by its words. What the
+    -- newest hold tells which are fewer.
+    IF p_anywhere IS NOT NULL AND v_all > p_most THEN
+        EXECUTE format('SELECT count(*) FROM (
+                            SELECT c.* FROM edition_0.customers c WHERE c.workspace_id = $1
+                             ORDER BY c.created_at DESC, c.customer_id DESC LIMIT %s) c
+                         WHERE %s', v_sample, v_condition)
+           INTO v_counted
+          USING p_workspace_id, p_tags_any, p_tags_none, p_filters, p_anywhere, p_phone;
+        v_few := 3 * v_counted * v_counted * v_all < p_most * v_sample * v_sample;
+        v_sorted := p_after IS NULL AND v_counted * v_all < 10 * p_most * v_sample
+                    AND coalesce(ltrim(p_sort[1], '-'), 'created_at') <> 'created_at';
+        IF NOT v_few THEN
+            -- Half as many customers again should hold as many matches as are ranked; where one in
+            -- eight matches, to walk along them is as good.
+            v_window := CASE WHEN 8 * v_counted < v_sample THEN edition_0.find_window(
+                p_workspace_id, p_most * v_sample * 3 / 2 / v_counted, checkpoint) END;
+            v_condition := edition_0.write_condition(
+                p_filters, p_tags_any, p_tags_none, p_anywhere, p_phone, false);
+        END IF;
+    END IF;
+
+    -- All customers, and those with or without one tag, are counted already; best matches are
+    -- counted while they are ranked.
     IF v_by_tags AND cardinality(p_tags_any) <= 1
        AND strpos(coalesce(p_tags_any[1], ''), chr(10)) = 0
     THEN
         total := edition_0.count_customers(p_workspace_id, coalesce(p_tags_any[1], ''));
+    ELSIF cardinality(p_tags_none) = 1 AND cardinality(p_tags_any) = 0 AND p_anywhere IS NULL
+          AND num_nonnulls(VARIADIC p_filters) = 0
+    THEN
+        total := v_all - edition_0.count_customers(p_workspace_id, p_tags_none[1]);
+    ELSIF p_anywhere IS NULL AND 5 * p_most > (
+          SELECT min(g.customers) FROM (
+                 SELECT sum(edition_0.count_customers(p_workspace_id, t.tag_key)) AS customers
+                   FROM unnest(p_tags_any) WITH ORDINALITY AS a (group_keys, number),
+                        unnest(string_to_array(a.group_keys, chr(10))) AS t (tag_key)
+                  GROUP BY a.number) g)
+    THEN
+        -- Who has to be fetched to be counted is sorted on the way.
+        v_sorted := true;
     ELSIF cardinality(p_sort) > 0 OR p_after IS NOT NULL THEN
         EXECUTE format('SELECT count(*) FROM (SELECT FROM edition_0.customers c WHERE %s %s) c',
                        v_condition,
-                       CASE WHEN p_anywhere IS NOT NULL THEN format('LIMIT %s', p_most + 1) END)
+                       CASE WHEN NOT v_few THEN format(
+                           'ORDER BY c.created_at DESC, c.customer_id DESC LIMIT %s',
+                           p_most + 1) END)
            INTO total
           USING p_workspace_id, p_tags_any, p_tags_none, p_filters, p_anywhere, p_phone;
     END IF;
@@ -321,16 +346,34 @@ BEGIN
     ELSIF cardinality(p_sort) > 0 THEN
         -- A page comes after some 20 * all / total customers on the way along an index, and to
         -- find and sort costs about as much for each: whichever are fewer.
+        v_few := v_sorted OR total * total < 20 * v_all;
         EXECUTE edition_0.write_sorted_query(
-                    v_condition, total * total < 20 * v_all, p_sort, p_after)
-           INTO documents, next_place
-          USING p_workspace_id, p_tags_any, p_tags_none, p_filters, p_anywhere, p_phone, p_after,
-                p_offset, p_limit;
-    ELSE
-        EXECUTE edition_0.write_ranking_query(v_condition, p_phone, p_after, p_most)
+                    CASE WHEN v_sorted THEN edition_0.write_condition(
+                        p_filters, p_tags_any, p_tags_none, p_anywhere, p_phone, true)
+                        ELSE v_condition END,
+                    v_few, p_sort, p_after)
            INTO documents, next_place, v_counted
           USING p_workspace_id, p_tags_any, p_tags_none, p_filters, p_anywhere, p_phone, p_after,
-                p_offset, p_limit, p_start, p_phone_start, p_exact, p_prefix;
+                p_offset, p_limit;
+        total := coalesce(total, v_counted);
+    ELSE
+        v_counted := 0;
+        IF v_window IS NOT NULL AND p_after IS NULL THEN
+            EXECUTE edition_0.write_ranking_query(
+                        edition_0.write_condition(p_filters || v_window, p_tags_any, p_tags_none,
+                                                  p_anywhere, p_phone, true),
+                        true, p_phone, NULL, p_most)
+               INTO documents, next_place, v_counted
+              USING p_workspace_id, p_tags_any, p_tags_none, p_filters || v_window, p_anywhere,
+                    p_phone, p_after, p_offset, p_limit, p_start, p_phone_start, p_exact, p_prefix;
+        END IF;
+        IF v_counted <= p_most THEN
+            -- All of them, or where the newest hold fewer than they promised.
+            EXECUTE edition_0.write_ranking_query(v_condition, v_few, p_phone, p_after, p_most)
+               INTO documents, next_place, v_counted
+              USING p_workspace_id, p_tags_any, p_tags_none, p_filters, p_anywhere, p_phone,
+                    p_after, p_offset, p_limit, p_start, p_phone_start, p_exact, p_prefix;
+        END IF;
         total := coalesce(total, v_counted);
     END IF;
     total_is_bound := p_anywhere IS NOT NULL AND total > p_most;

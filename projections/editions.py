@@ -13,6 +13,7 @@ _TABLES: Final = (_FOLDER / "edition.sql",)
 _FUNCTIONS: Final = (
     _FOLDER / "edition_functions.sql",
     _FOLDER / "edition_reads.sql",
+    _FOLDER / "edition_pages.sql",
     _FOLDER / "edition_list.sql",
 )
 _PLACEHOLDER: Final = "edition_0"

@@ -12,7 +12,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from datetime import datetime
-from typing import Final, LiteralString
+from typing import Final, LiteralString, TypeAlias
 
 import psycopg
 from msgspec import Struct
@@ -64,9 +64,9 @@ SET enable_seqscan = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
 SET synchronous_commit = off
 """
 
-# When these customers were created.
+# When these customers were created, and where in the log.
 _CREATED: Final = """
-SELECT e.stream_id, e.recorded_at FROM log.events e
+SELECT e.stream_id, e.recorded_at, e.position FROM log.events e
  WHERE e.stream_id = ANY (%s) AND e.stream_version = 1
 """
 
@@ -89,6 +89,7 @@ _COLUMNS: Final = {
     "customer_id": "uuid",
     "version": "int4",
     "position": "int8",
+    "born": "int8",
     "created_at": "timestamptz",
     "updated_at": "timestamptz",
     "document": "bytea",
@@ -108,6 +109,10 @@ _PARK: Final = sql.SQL("""
 INSERT INTO {}.parked (workspace_id, customer_id, log_id, position, reason, stack)
 VALUES (%s, %s, %s, %s, %s, %s) ON CONFLICT DO NOTHING
 """)
+
+
+Born: TypeAlias = dict[CustomerId, Position]
+"""Where the customers were created whose newest event is another one."""
 
 
 class Range(Struct, frozen=True, kw_only=True):
@@ -148,15 +153,15 @@ class Filler:
 
         Raises KeyUnavailable.
         """
-        folded = self._fold(part)
+        folded, born = self._fold(part)
         if self._is_given_up:
             return
         with self._connection.transaction():
             noted = self._connection.execute(_NOTE_RANGE, [part.edition, part.first, part.last])
             if noted.rowcount:
-                _write(self._connection, part, folded)
+                _write(self._connection, part, folded, born)
 
-    def _fold(self, part: Range) -> Folded:
+    def _fold(self, part: Range) -> tuple[Folded, Born]:
         folded = Folded(rows=[], gone=[], parked=[])
         keyed = self._read(
             _NEWEST_IN_RANGE,
@@ -168,14 +173,14 @@ class Filler:
                 "gone": list(GONE),
             },
         )
-        created = self._find_created(keyed)
+        created, born = self._find_created(keyed)
         for event in open_events(self._keyring, keyed):
             if isinstance(event, UnreadableEvent):
                 self._fold_story(part, event.stream_id, folded)
             elif event.event is not None:
                 created_at = created.get(event.stream_id, event.recorded_at)
                 _add(folded, _row_of(event, created_at))
-        return folded
+        return folded, born
 
     def _fold_story(self, part: Range, customer_id: CustomerId, folded: Folded) -> None:
         """Park a customer whose newest event nobody can read, with the row of those before."""
@@ -200,22 +205,25 @@ class Filler:
         with self._connection.cursor(row_factory=args_row(keyed_event), binary=True) as cursor:
             return cursor.execute(query, parameters).fetchall()
 
-    def _find_created(self, keyed: Sequence[KeyedEvent]) -> dict[CustomerId, datetime]:
+    def _find_created(self, keyed: Sequence[KeyedEvent]) -> tuple[dict[CustomerId, datetime], Born]:
         older = [event.stored.stream_id for event in keyed if event.stored.stream_version > 1]
         rows = self._connection.execute(_CREATED, [older]).fetchall() if older else []
-        return {CustomerId(customer_id): created_at for customer_id, created_at in rows}
+        return (
+            {CustomerId(customer_id): created_at for customer_id, created_at, _ in rows},
+            {CustomerId(customer_id): position for customer_id, _, position in rows},
+        )
 
 
-def _write(connection: Connection[TupleRow], part: Range, folded: Folded) -> None:
+def _write(connection: Connection[TupleRow], part: Range, folded: Folded, born: Born) -> None:
     parked = list(folded.parked)
     try:
         with connection.transaction():
-            _copy(connection, part, folded.rows)
+            _copy(connection, part, folded.rows, born)
     except REFUSALS:
         for row in folded.rows:
             try:
                 with connection.transaction():
-                    _insert(connection, part, row)
+                    _insert(connection, part, row, born)
             except REFUSALS as error:
                 reason, stack = explain(error)
                 parked.append(
@@ -233,29 +241,31 @@ def _write(connection: Connection[TupleRow], part: Range, folded: Folded) -> Non
         connection.execute(_PARK.format(schema_of(part.edition)), values)
 
 
-def _copy(connection: Connection[TupleRow], part: Range, rows: Sequence[CustomerRow]) -> None:
+def _copy(
+    connection: Connection[TupleRow], part: Range, rows: Sequence[CustomerRow], born: Born
+) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
     statement = _COPY.format(schema_of(part.edition), names)
     with connection.cursor() as cursor, cursor.copy(statement) as copy:
         copy.set_types(list(_COLUMNS.values()))
         for row in rows:
-            copy.write_row(_values(row))
+            copy.write_row(_values(row, born))
 
 
-def _insert(connection: Connection[TupleRow], part: Range, row: CustomerRow) -> None:
+def _insert(connection: Connection[TupleRow], part: Range, row: CustomerRow, born: Born) -> None:
     names = sql.SQL(", ").join(map(sql.Identifier, _COLUMNS))
     places = sql.SQL(", ").join([sql.Placeholder()] * len(_COLUMNS))
     statement = _INSERT.format(schema_of(part.edition), names, places)
-    connection.execute(statement, _values(row))
+    connection.execute(statement, _values(row, born))
 
 
-def _values(row: CustomerRow) -> list[object]:
+def _values(row: CustomerRow, born: Born) -> list[object]:
     # Written out and not read by name: a million times this is felt.
     return [
-        row.workspace_id, row.customer_id, row.version, row.position, row.created_at,
-        row.updated_at, row.document, row.search_text, row.tag_keys, row.tag_spellings,
-        row.external_id, row.email_key, row.phone, row.email_sort_key, row.last_name_key,
-        row.company_name_key,
+        row.workspace_id, row.customer_id, row.version, row.position,
+        born.get(row.customer_id, row.position), row.created_at, row.updated_at, row.document,
+        row.search_text, row.tag_keys, row.tag_spellings, row.external_id, row.email_key,
+        row.phone, row.email_sort_key, row.last_name_key, row.company_name_key,
     ]  # fmt: skip
 
 

@@ -181,6 +181,7 @@ SELECT c.workspace_id, t.tag_key, t.spelling, count(*)
   FROM {edition}.customers c, unnest(c.tag_keys, c.tag_spellings) AS t (tag_key, spelling)
  GROUP BY 1, 2, 3
 """)
+_COUNT_STRETCHES: Final = sql.SQL("SELECT {edition}.count_stretches()")
 _PRIMARY_KEY: Final = sql.SQL("""
 ALTER TABLE {edition}.customers
   ADD CONSTRAINT customers_pkey PRIMARY KEY USING INDEX customers_pkey
@@ -200,6 +201,7 @@ async def count_and_mark(connection: AsyncConnection[TupleRow], rebuild: Rebuild
         await note_stage(connection, rebuild.edition, "catching up")
         await connection.execute(_PRIMARY_KEY.format(edition=edition))
         await connection.execute(_COUNT.format(edition=edition))
+        await connection.execute(_COUNT_STRETCHES.format(edition=edition))
         values = [rebuild.log_id, rebuild.until_position]
         await connection.execute(_BEGIN_CHECKPOINT.format(edition=edition), values)
 

@@ -10,13 +10,15 @@ import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
-from query_side.list_query import NEWEST_FIRST, Filters, ListQuery
+from query_side.list_query import MATCHES_MAX, NEWEST_FIRST, Filters, ListQuery
 from runtime.text import search_patterns
 from tests.support.databases import Databases
 from tests.support.plans import Explained, Plan, assert_no_scan, indexes, kinds, rows_read
 from tests.support.seeding import seed_customers
 
 ACME_CUSTOMERS = 30_000
+SAMPLE = 400
+"""So many of the newest are looked at to tell how frequent the matches of a search are."""
 
 
 class Seeded:
@@ -59,21 +61,23 @@ class Seeded:
         """The nodes of listing tags."""
         return self._ask("SELECT * FROM edition_1.list_tags(%s, 1, 0, 20)", [workspace])
 
-    def page(self, workspace: str, query: ListQuery) -> list[Plan]:
-        """The nodes of listing customers."""
-        return self._list(workspace, query)[1]
+    def page(self, workspace: str, query: ListQuery, *ranked: int) -> list[Plan]:
+        """The nodes of listing customers, with so many matches ranked instead of ten thousand."""
+        return self._list(workspace, query, *ranked)[1]
 
     def place(self, workspace: str, query: ListQuery) -> tuple[str | None, ...]:
         """Where the page ends."""
         [row], _ = self._list(workspace, query)
         return tuple(row[-1])
 
-    def _list(self, workspace: str, query: ListQuery) -> tuple[list[TupleRow], list[Plan]]:
+    def _list(
+        self, workspace: str, query: ListQuery, ranked: int = MATCHES_MAX
+    ) -> tuple[list[TupleRow], list[Plan]]:
         text = """
             SELECT * FROM edition_1.list_customers(%s, 1, %s::int8, %s::int4, %s::text[],
                 %s::text[], %s::text[], %s::text[], %s::text[], %s, %s, %s, %s, %s, %s, %s)
             """
-        return self._explained.ask(text, [workspace, *query.parameters()])
+        return self._explained.ask(text, [workspace, *query.parameters()[:-1], ranked])
 
     def _ask(self, query: LiteralString, parameters: list[object]) -> list[Plan]:
         return self._explained.ask(query, parameters)[1]
@@ -244,6 +248,8 @@ def test_tags_are_counted_already(seeded: Seeded) -> None:
 def test_a_deep_page_is_counted_off_in_the_index_alone(seeded: Seeded) -> None:
     nodes = seeded.page("acme", a_query(offset=20_000))
     assert "Index Only Scan" in {node.node for node in nodes if node.index == "customers_newest"}
+    # As many as a stretch holds, wherever the page is.
+    assert rows_read(nodes) <= 2_020
     assert_no_scan(nodes)
 
 
@@ -267,7 +273,7 @@ def test_a_common_tag_is_found_among_the_newest(seeded: Seeded) -> None:
 def test_a_search_for_few_is_found_by_trigrams(seeded: Seeded, search: str) -> None:
     nodes = seeded.page("acme", a_query(search))
     assert "customers_search" in indexes(nodes)
-    assert rows_read(nodes) <= 300
+    assert rows_read(nodes) <= SAMPLE
     assert_no_scan(nodes)
 
 
@@ -275,13 +281,21 @@ def test_a_search_for_few_is_found_by_trigrams(seeded: Seeded, search: str) -> N
 def test_a_word_of_one_or_two_characters_is_found_by_trigrams(seeded: Seeded, search: str) -> None:
     nodes = seeded.page("acme", a_query(search))
     assert "customers_search" in indexes(nodes)
-    assert rows_read(nodes) <= 10
+    assert rows_read(nodes) <= SAMPLE
     assert_no_scan(nodes)
 
 
 def test_a_search_for_many_stops_behind_ten_thousand(seeded: Seeded) -> None:
     nodes = seeded.page("acme", a_query("jane"))
     assert rows_read(nodes) <= 10_001
+    assert_no_scan(nodes)
+
+
+def test_of_a_frequent_word_only_the_newest_are_found_by_trigrams(seeded: Seeded) -> None:
+    # One in ten matches, and of those five hundred are ranked.
+    nodes = seeded.page("acme", a_query("tenth"), 500)
+    assert "customers_search" in indexes(nodes)
+    assert 500 < rows_read(nodes) < ACME_CUSTOMERS / 20
     assert_no_scan(nodes)
 
 

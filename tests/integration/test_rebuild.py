@@ -224,7 +224,7 @@ async def test_a_comparison_finds_and_names_what_differs_and_changes_nothing(
     found = await rebuilds.verify(1, unheard)
 
     assert {one.kind: one.count for one in found.differences} == {
-        "counter": 2,
+        "counter": 3,
         "document": 1,
         "extra": 1,
         "keys and times": 1,
@@ -235,10 +235,7 @@ async def test_a_comparison_finds_and_names_what_differs_and_changes_nothing(
     assert (found.position, found.customers, found.parked) == (7, 6, 1)
     named = {one.kind: one.first for one in found.differences}
     assert [(one.customer_id, one.position) for one in named["document"]] == [(document, 2)]
-    assert [(one.workspace_id, one.customer_id) for one in named["counter"]] == [
-        ("acme", None),
-        ("acme", None),
-    ]
+    assert {(one.workspace_id, one.customer_id) for one in named["counter"]} == {("acme", None)}
     assert b"jane" not in msgspec.json.encode(found).lower()
     assert content(owner, 1) == before
     assert schemas(owner) == ["edition_1"]

@@ -5,11 +5,12 @@ from psycopg.rows import TupleRow
 
 _SEED = r"""
 INSERT INTO edition_1.customers (
-    workspace_id, customer_id, version, position, created_at, updated_at, document, search_text,
-    tag_keys, tag_spellings, external_id, email_key, phone, email_sort_key, last_name_key,
-    company_name_key)
-SELECT workspace, id, 1, n, moment, moment, convert_to(format('{"id":"%%s"}', id), 'UTF8'),
-       format(E'\n 1555%%1$s\t\n jane%%1$s\n doe\n jane%%1$s doe\n c%%1$s@example.com\n', n),
+    workspace_id, customer_id, version, position, born, created_at, updated_at, document,
+    search_text, tag_keys, tag_spellings, external_id, email_key, phone, email_sort_key,
+    last_name_key, company_name_key)
+SELECT workspace, id, 1, n, n, moment, moment, convert_to(format('{"id":"%%s"}', id), 'UTF8'),
+       format(E'\n 1555%%1$s\t\n jane%%1$s\n doe\n jane%%1$s doe\n c%%1$s@example.com\n', n)
+       || CASE WHEN n %% 10 = 0 THEN E' tenth\n' ELSE '' END,
        ARRAY[workspace || '/' || tag], ARRAY[tag], 'cust-' || n, format('c%%s@example.com', n),
        '+1555' || n, format('c%%s@example.com', n),
        CASE WHEN n %% 10 > 0 THEN format('doe %%s', n %% 1000 * 919 %% 1000) END,
@@ -33,12 +34,14 @@ SELECT workspace_id, tag_keys[1], tag_spellings[1], count(*) FROM edition_1.cust
 def seed_customers(owner: Connection[TupleRow], workspace: str, customers: int) -> None:
     """Customers `jane1 doe`, `jane2 doe`, … of a workspace without any, the last one newest.
 
-    One in a thousand has the tag `rare`, the others have `common`. There are a thousand last names
-    to sort by; one in ten has none, and one in two no company.
+    One in ten is found by `tenth` too. One in a thousand has the tag `rare`, the others have
+    `common`. There are a thousand last names to sort by; one in ten has none, and one in two no
+    company.
     """
     values = {"workspace": workspace, "customers": customers}
     owner.execute(_SEED, values)
     owner.execute(_COUNT, values)
+    owner.execute("TRUNCATE edition_1.stretches; SELECT edition_1.count_stretches()")
 
 
 _SEED_EVENTS = """
