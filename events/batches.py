@@ -2,12 +2,14 @@
 `publish_async` never answers a refused publish.
 
 The first message of a batch says which sequence must be the stream's last; the whole batch is
-stored behind it, or nothing is. A single message is a plain publish with the same condition. A
-batch goes out in one piece: message by message, the library would take most of a relay's time.
+stored behind it, or nothing is. A plain publish has the same condition, and so have several that
+are sent one behind the other. All go out in one piece: message by message, the library would take
+most of a relay's time.
 """
 
 import asyncio
 import re
+from collections.abc import Callable, Sequence
 from typing import Final
 
 import msgspec
@@ -22,6 +24,8 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 """Error codes of the server: the stream does not end where the publisher believes."""
 
 _SUBJECT: Final = re.compile(r"[!-~]+")
+_IN: Final = "Nats-Expected-Stream: "
+_BEHIND: Final = "Nats-Expected-Last-Sequence: "
 BATCH_HEADERS_BYTES: Final = 256
 """More than the headers take that make a message one of a batch."""
 
@@ -58,45 +62,120 @@ def size_of(message: Message) -> int:
     return len(message.body) + headers + BATCH_HEADERS_BYTES
 
 
-async def publish_batch(
-    client: Client, stream: str, messages: list[Message], *, last_sequence: int, wait_seconds: float
-) -> int:
-    """Store the messages behind `last_sequence`, all or none; the sequence of the last one.
+class Publisher:
+    """Stores messages at the end of a stream; `client` raises nats.errors.Error while NATS is away.
 
-    Raises PublishError when refused, and TimeoutError or nats.errors.Error when no answer came:
-    then the batch may or may not be stored.
+    The server answers to one inbox, of which each publish has a subject of its own: to subscribe
+    for every publish costs as much as all the rest of a small one.
     """
-    inbox = client.new_inbox()
-    wire = _wire_of_batch(messages, stream, last_sequence, inbox)
-    subscription = await client.subscribe(inbox, max_msgs=2)
-    try:
-        if not client.is_connected:
-            raise nats.errors.ConnectionClosedError
-        await client._send_command(wire)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to send what is built already
-        await client._flush_pending()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
-        async with asyncio.timeout(wait_seconds):
-            while True:
-                ack = _read(await subscription.next_msg(timeout=wait_seconds))
-                if ack is not None:
-                    return ack.seq
-    finally:
-        await subscription.unsubscribe()
+
+    def __init__(self, client: Callable[[], Client]) -> None:
+        self._client = client
+        self._heard_by: Client | None = None
+        self._inbox = ""
+        self._number = 0
+        self._waiting: dict[str, _Answers] = {}
+
+    async def publish(
+        self,
+        stream: str,
+        messages: Sequence[Message],
+        *,
+        last_sequence: int,
+        wait_seconds: float,
+        singly: bool = False,
+    ) -> int:
+        """Store the messages behind `last_sequence`, all or none; the sequence of the last one.
+
+        `singly`: they are sent at once, but stored one by one, each on condition of its own place;
+        where somebody else's message took one of them, those behind it are stored all the same.
+        Raises PublishError when refused, and TimeoutError or nats.errors.Error when no answer came:
+        then any of them may or may not be stored.
+        """
+        client = self._client()
+        await self._listen(client)
+        self._number += 1
+        inbox = f"{self._inbox}.{self._number}"
+        make_wire = _wire_one_by_one if singly else _wire_of_batch
+        wire = make_wire(messages, stream, last_sequence, inbox)
+        answers = _Answers(len(messages) if singly else 1)
+        self._waiting[inbox] = answers
+        try:
+            if not client.is_connected:
+                raise nats.errors.ConnectionClosedError
+            await client._send_command(wire)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - no public way to send what is built already
+            await client._flush_pending()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage] - see above
+            async with asyncio.timeout(wait_seconds):
+                return await answers.last
+        finally:
+            del self._waiting[inbox]
+
+    async def _listen(self, client: Client) -> None:
+        """Hear the answers that come to this connection; it subscribes again by itself."""
+        if self._heard_by is not client:
+            inbox = client.new_inbox()
+            await client.subscribe(f"{inbox}.*", cb=self._hear)
+            self._inbox, self._heard_by = inbox, client
+
+    async def _hear(self, message: Msg) -> None:
+        answers = self._waiting.get(message.subject)
+        if answers is not None:
+            answers.take(message)
 
 
-def _wire_of_batch(messages: list[Message], stream: str, last_sequence: int, inbox: str) -> bytes:
+class _Answers:
+    """What the server says to one publish: `last` is done when all of it is said."""
+
+    def __init__(self, expected: int) -> None:
+        self._missing = expected
+        self._error: Exception | None = None
+        self.last: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def take(self, message: Msg) -> None:
+        """Take one answer; all are waited for, so that none is still being stored afterwards."""
+        sequence = 0
+        try:
+            ack = _read(message)
+            if ack is None:
+                return
+            sequence = ack.seq
+        except (PublishError, msgspec.DecodeError) as error:
+            self._error = self._error or error
+        self._missing -= 1
+        if self._missing > 0 or self.last.done():
+            return
+        if self._error is None:
+            self.last.set_result(sequence)
+        else:
+            self.last.set_exception(self._error)
+
+
+def _wire_of_batch(
+    messages: Sequence[Message], stream: str, last_sequence: int, inbox: str
+) -> bytes:
     batch_id = str(new_id())
     count = len(messages)
     pieces: list[bytes] = []
     for number, message in enumerate(messages, start=1):
-        headers = f"Nats-Expected-Stream: {stream}\r\n"
+        headers = f"{_IN}{stream}\r\n"
         if number == 1:
-            headers += f"Nats-Expected-Last-Sequence: {last_sequence}\r\n"
+            headers += f"{_BEHIND}{last_sequence}\r\n"
         if count > 1:
             headers += f"Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
             if number == count:
                 headers += "Nats-Batch-Commit: 1\r\n"
         # The first answer is empty, or the refusal; the last one is the acknowledgement.
         _append_wire(pieces, message, headers, inbox if number in {1, count} else "")
+    return b"".join(pieces)
+
+
+def _wire_one_by_one(
+    messages: Sequence[Message], stream: str, last_sequence: int, inbox: str
+) -> bytes:
+    pieces: list[bytes] = []
+    for sequence, message in enumerate(messages, start=last_sequence):
+        headers = f"{_IN}{stream}\r\n{_BEHIND}{sequence}\r\n"
+        _append_wire(pieces, message, headers, inbox)
     return b"".join(pieces)
 
 

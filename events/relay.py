@@ -27,11 +27,12 @@ from nats.js.errors import APIError
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from events.batches import WRONG_LAST_SEQUENCE, PublishError, publish_batch
+from events.batches import WRONG_LAST_SEQUENCE, Publisher, PublishError
 from events.chain import next_chain
 from events.envelope import Position
 from events.errors import EventsError, MessageTooLarge, StreamContradiction
 from events.jetstream import MESSAGES_PER_BATCH_MAX
+from events.pace import Pace
 from events.relay_log import RelayLog
 from events.rendering import Prepared, Renderer
 from events.stream_check import StreamCheck, StreamEnd
@@ -46,10 +47,7 @@ AUDIT_SECONDS: Final = 30.0
 BATCH_BYTES_MAX: Final = 4 * 1024 * 1024
 """What is read, kept in memory and sent at once, give or take one event."""
 
-# Each batch costs a few milliseconds however small it is: the fuller the last one was, the longer
-# the next one is gathered.
-_GATHER_SECONDS_PER_EVENT: Final = 0.0005
-_GATHER_SECONDS_MAX: Final = 0.025
+_GATHER_SECONDS_MAX: Final = 0.05
 _STALLED_CHECKS: Final = 3
 _LOCK: Final = 730_542
 
@@ -99,13 +97,23 @@ class Relay:
         self._message_max = message_max
         self._audit_seconds = audit_seconds
         self._check = StreamCheck(client, renderer, replicas=replicas)
+        self._publisher = Publisher(client)
+        self._pace = Pace(_GATHER_SECONDS_MAX)
         self._audit_at = self._ask_again_at = 0.0
         self._damage = self._unseen = ""
         self._wake = asyncio.Event()
+        self._appended = Position(0)
+        self._is_told_to_look = True
         self.state = RelayState()
 
+    def appended(self, position: Position) -> None:
+        """Somebody says that the log has come to this position: look now instead of polling."""
+        self._appended = max(self._appended, position)
+        self._wake.set()
+
     def wake(self) -> None:
-        """Something was appended, or the connection came back: look now instead of polling."""
+        """Something may have been appended, or the connection came back: look now."""
+        self._is_told_to_look = True
         self._wake.set()
 
     async def run(self) -> None:
@@ -174,24 +182,35 @@ class Relay:
         now = asyncio.get_running_loop().time
         ahead: Prepared | None = None
         look_at = now() + _POLL_SECONDS
+        self._is_told_to_look = True
         while True:
             await self._audit_in_time(reader, end)
             self._wake.clear()
-            batch = ahead or await self._prepare(reader, end)
+            batch = ahead or await self._look(reader, end)
             if batch is None:
                 self._note_publishing(end.position)
                 if await is_set_within(self._wake, _POLL_SECONDS):
                     # There is something to publish, and that is refused if the stream was lost.
                     continue
+                self._is_told_to_look = True
             else:
                 ahead = await self._publish(reader, end, batch)
                 end = structs.replace(end, position=batch.last, chain=batch.chain)
-                await _gather(batch)
+                self._pace.note(len(batch.messages), now())
+                if not batch.is_full:
+                    await asyncio.sleep(self._pace.seconds())
             # However much is written: a new generation of the log has a stream of its own.
             if now() >= look_at:
                 if not await self._is_as_left(reader, end):
                     return
                 look_at = now() + _POLL_SECONDS
+
+    async def _look(self, reader: RelayLog, end: StreamEnd) -> Prepared | None:
+        """What is to be published, without a look at the log when nobody has rung for more."""
+        if not self._is_told_to_look and self._appended <= end.position:
+            return None
+        self._is_told_to_look = False
+        return await self._prepare(reader, end)
 
     async def _audit_in_time(self, reader: RelayLog, end: StreamEnd) -> None:
         now = asyncio.get_running_loop().time()
@@ -253,22 +272,18 @@ class Relay:
             raise
 
     async def _store(self, end: StreamEnd, batch: Prepared) -> None:
-        """Store a batch behind the end: in one piece, or each message once the one before is."""
-        # Never sent ahead: where somebody else's message took a place, the next would fit again.
-        pieces = [[one] for one in batch.messages] if batch.is_light else [batch.messages]
-        position = end.position
-        for messages in pieces:
-            sequence = await publish_batch(
-                self._client(),
-                end.name,
-                messages,
-                last_sequence=position,
-                wait_seconds=_PUBLISH_SECONDS,
-            )
-            position = Position(position + len(messages))
-            if sequence != position:
-                raise StreamContradiction(f"JetStream stored event {position} at {sequence}.")
-        self._note_publishing(position)
+        """Store a batch behind the end: in one piece, or message by message when it is light."""
+        # Those behind a refused one may be stored; whoever finds the end then compares them all.
+        sequence = await self._publisher.publish(
+            end.name,
+            batch.messages,
+            last_sequence=end.position,
+            wait_seconds=_PUBLISH_SECONDS,
+            singly=batch.is_light,
+        )
+        if sequence != batch.last:
+            raise StreamContradiction(f"JetStream stored event {batch.last} at {sequence}.")
+        self._note_publishing(batch.last)
 
     async def _ask_limit_again(self) -> None:
         """Have the client hear what the server takes now: it is told only when it connects."""
@@ -294,10 +309,3 @@ class Relay:
         self._note(condition, self.state.sequence, words)
         self._wake.clear()
         await is_set_within(self._wake, _POLL_SECONDS)
-
-
-async def _gather(batch: Prepared) -> None:
-    """Let more come together, unless there is more already."""
-    seconds = min(_GATHER_SECONDS_MAX, _GATHER_SECONDS_PER_EVENT * (len(batch.messages) - 1))
-    if not batch.is_full and seconds > 0:
-        await asyncio.sleep(seconds)

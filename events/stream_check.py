@@ -9,6 +9,7 @@ stream made again.
 
 import random
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final
 
 import msgspec
@@ -20,13 +21,14 @@ from nats.js.api import RawStreamMsg, StreamInfo
 from nats.js.errors import NotFoundError
 
 from events import jetstream
+from events.append import KeyedEvent
 from events.batches import Message
 from events.chain import GENESIS
 from events.envelope import Position
 from events.errors import EventsError, StreamContradiction
 from events.jetstream import headers_of
 from events.relay_log import RelayLog
-from events.rendering import Renderer
+from events.rendering import LIGHT_MAX, Renderer
 
 _REQUEST_SECONDS: Final = 3.0
 _SAMPLES: Final = 16
@@ -92,6 +94,7 @@ class StreamCheck:
         chain = GENESIS
         if sequence > 0:
             chain = await self._compare_end(reader, name, sequence, last)
+            await self._compare_before(reader, name, Position(sequence))
         # A stream that was made again has none of the faults of the one before.
         self._accounted, self._suspects = frozenset(), set()
         position = Position(sequence)
@@ -158,18 +161,30 @@ class StreamCheck:
             )
         event = await reader.read_at(Position(sequence))
         assert event is not None, "the log ends no earlier than the stream"  # noqa: S101 - a type guard
-        headers = headers_of(last)
+        self._compare(name, last, event)
+        return event.stored.chain
+
+    async def _compare_before(self, reader: RelayLog, name: str, end: Position) -> None:
+        """Compare those that may have been stored behind somebody else's message."""
+        first = Position(max(1, end - LIGHT_MAX + 1))
+        for event in await reader.read_after(Position(first - 1), end - first):
+            # What is missing is looked for elsewhere.
+            with suppress(NotFoundError):
+                found = await self._stream.get_msg(name, seq=event.stored.position)
+                self._compare(name, found, event)
+
+    def _compare(self, name: str, found: RawStreamMsg, event: KeyedEvent) -> None:
+        headers, stored = headers_of(found), event.stored
         # The chain stands for every event before this one too.
         if (
-            headers.get(jetstream.DIGEST_HEADER) != event.stored.digest.hex()
-            or headers.get(jetstream.CHAIN_HEADER) != event.stored.chain.hex()
+            headers.get(jetstream.DIGEST_HEADER) != stored.digest.hex()
+            or headers.get(jetstream.CHAIN_HEADER) != stored.chain.hex()
         ):
             raise StreamContradiction(
-                f"Message {sequence} of JetStream stream {name} is not event {sequence} of the "
-                "log: the database was restored to an earlier point, or somebody else published. "
-                f"{_UNDECIDED}"
+                f"Message {stored.position} of JetStream stream {name} is not event "
+                f"{stored.position} of the log: the database was restored to an earlier point, or "
+                f"somebody else published. {_UNDECIDED}"
             )
-        return event.stored.chain
 
     async def _find_missing(self, reader: RelayLog, end: StreamEnd) -> Position | None:
         """The first message before the end that is missing and should not be."""

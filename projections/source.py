@@ -1,7 +1,8 @@
-"""Where a projector's next events come from: the JetStream stream, or the log itself.
+"""Where a projector's next events come from: the log itself, or the JetStream stream.
 
-The log always has them; the stream spares Postgres the reading while much is going on. Whatever
-the stream lacks, repeats or gets wrong is seen by its positions and read from the log.
+The log always has them, and has them first. The stream spares Postgres the reading while much is
+going on for long; until then nothing is pulled from it. Whatever the stream lacks, repeats or gets
+wrong is seen by its positions and read from the log.
 """
 
 import asyncio
@@ -15,6 +16,7 @@ from nats.aio.client import Client
 from events.envelope import Position
 from events.keys import Keyring
 from events.log import LogReader
+from events.pace import Pace
 from events.subscriber import CustomerSubscriber, Place
 from projections.checkpoint import Checkpoint
 from projections.customers import LogEvent
@@ -26,11 +28,12 @@ SILENT_SECONDS: Final = 0.1
 # While NATS rings nobody, the log is looked at more often if there was something lately.
 _BUSY_POLL_SECONDS: Final = 0.02
 _BUSY_UNTIL_SECONDS: Final = 1.0
-# After a batch of so few events, reading the log is the shorter way than waiting for the relay.
-_FEW_EVENTS: Final = 8
-# A batch costs half a millisecond however small it is: while more keep coming, gather some.
-_GATHER_SECONDS: Final = 0.005
-_GATHER_UNTIL: Final = 100
+# The stream is followed once so many more rounds were large than small, until as many were small.
+# The projector's own price of an event is somewhat higher then, and Postgres has none.
+LARGE: Final = 50
+LARGE_ROUNDS: Final = 3
+_SMALL: Final = 20
+_GATHER_SECONDS_MAX: Final = 0.02
 _DISTRUST_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
@@ -48,11 +51,13 @@ class Source:
         self._wake = asyncio.Event()
         self._subscriber = CustomerSubscriber(client, log_id=log_id, wake=self._wake)
         self._appended = Position(0)
-        self._last_size = 0
         self._last_at = 0.0
+        self._pace = Pace(_GATHER_SECONDS_MAX)
+        self._is_following = False
+        self._large_rounds = 0
         self._distrusted_until = 0.0
         self.is_live = False
-        """Whether the end of the log was reached and the stream is followed."""
+        """Whether the end of the log was reached."""
 
     async def run(self) -> None:
         """Keep the stream delivering; runs until cancelled."""
@@ -72,7 +77,8 @@ class Source:
         """Begin with the log again: the next checkpoint may be anywhere."""
         self.is_live = False
         self._appended = Position(0)
-        self._subscriber.follow(None)
+        self._large_rounds = 0
+        self._follow(None)
 
     def distrust(self) -> None:
         """The stream holds what the log does not: leave it alone for a while."""
@@ -88,8 +94,7 @@ class Source:
         if not self.is_live:
             return await self._catch_up(reader, checkpoint)
         position = checkpoint.position
-        if 1 < self._last_size < _GATHER_UNTIL and self._has_more(position):
-            await asyncio.sleep(_GATHER_SECONDS)
+        await self._gather(position)
         self._wake.clear()
         self._subscriber.skip_to(_place_of(checkpoint))
         events: list[LogEvent] = [*self._subscriber.take(BATCH_MAX)]
@@ -99,18 +104,17 @@ class Source:
                 self.distrust()
         if not events and await self._was_silent():
             events = await self._look(reader, checkpoint)
-        self._note(len(events))
+        if events:
+            self._note(len(events))
+            self._choose(len(events), checkpoint, events[-1])
         return events
 
     async def _catch_up(self, reader: LogReader, checkpoint: Checkpoint) -> list[LogEvent]:
         events = await self._read(reader, checkpoint.position)
         if len(events) < BATCH_MAX:
             self.is_live = True
-            if _now() >= self._distrusted_until:
-                last = events[-1] if events else checkpoint
-                place = replace(_place_of(checkpoint), position=last.position, chain=last.chain)
-                self._subscriber.follow(place)
-        self._note(len(events))
+        if events:
+            self._note(len(events))
         return events
 
     async def _read(self, reader: LogReader, position: Position) -> list[LogEvent]:
@@ -131,9 +135,6 @@ class Source:
             raise GenerationChanged
         if head.position > checkpoint.position:
             return await self._read(reader, checkpoint.position)
-        if self._distrusted_until and _now() >= self._distrusted_until:
-            self._distrusted_until = 0.0
-            self.start_over()
         return []
 
     def _has_more(self, position: Position) -> bool:
@@ -144,12 +145,38 @@ class Source:
             return True
         behind = self._appended - position
         is_silent = _now() - self._subscriber.heard_at > SILENT_SECONDS
-        return behind > 0 and (self._last_size <= _FEW_EVENTS or behind > BATCH_MAX or is_silent)
+        return behind > 0 and (not self._is_following or behind > BATCH_MAX or is_silent)
+
+    async def _gather(self, position: Position) -> None:
+        """Let more come together while more keeps coming."""
+        seconds = self._pace.seconds()
+        if seconds > 0 and self._has_more(position):
+            await asyncio.sleep(seconds)
 
     def _note(self, size: int) -> None:
-        if size:
-            self._last_size = size
-            self._last_at = _now()
+        self._last_at = _now()
+        self._pace.note(size, self._last_at)
+
+    def _choose(self, size: int, checkpoint: Checkpoint, last: LogEvent) -> None:
+        """Follow the stream from here on, or no longer, as much or little goes on."""
+        if size >= LARGE:
+            self._large_rounds = min(LARGE_ROUNDS, self._large_rounds + 1)
+        elif size < _SMALL:
+            self._large_rounds = max(0, self._large_rounds - 1)
+        if self._is_following and self._large_rounds == 0:
+            self._follow(None)
+        elif (
+            self.is_live
+            and not self._is_following
+            and self._large_rounds == LARGE_ROUNDS
+            and _now() >= self._distrusted_until
+        ):
+            place = replace(_place_of(checkpoint), position=last.position, chain=last.chain)
+            self._follow(place)
+
+    def _follow(self, place: Place | None) -> None:
+        self._is_following = place is not None
+        self._subscriber.follow(place)
 
 
 def _place_of(checkpoint: Checkpoint) -> Place:

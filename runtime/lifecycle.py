@@ -1,6 +1,7 @@
 """A process tells Postgres that it lives and how it does, and ends in order when told to."""
 
 import asyncio
+import gc
 import os
 import signal
 import socket
@@ -80,6 +81,17 @@ async def registered(
         with suppress(psycopg.OperationalError, TimeoutError):
             async with asyncio.timeout(1), connecting() as connection:
                 await connection.execute(_LEAVE, [process_id])
+
+
+def settle() -> None:
+    """Have the collector of garbage leave alone what the process has made so far, and come seldom.
+
+    All that stays to the end, and little else hangs together in circles: to look through it again
+    and again took a seventh of an API's time, and three tenths of a projector's.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 100)
 
 
 @contextmanager

@@ -47,6 +47,7 @@ from runtime.lifecycle import (
     Connecting,
     registered,
     run_until_told,
+    settle,
     stop_signals,
 )
 from runtime.nats import Heard, NatsLine
@@ -86,6 +87,7 @@ async def run_api(settings: Settings, side: Side, announce: Callable[[str], None
     """Serve HTTP until SIGTERM or SIGINT; then finish what is under way."""
     with stop_signals() as stop:
         async with api_app(settings, side, stop) as app:
+            settle()
             await serve(app, settings.host, settings.port, announce=announce, stop=stop)
 
 
@@ -258,11 +260,15 @@ def _renderer(settings: Settings, keyring: Keyring) -> Renderer:
 async def run_relay(settings: Settings) -> None:
     """Copy the log into JetStream until SIGTERM or SIGINT."""
 
-    def wake(_: bytes = b"") -> None:
+    def appended(position: bytes) -> None:
+        relay.appended(Position(int(position)))
+        eraser.wake()
+
+    def wake() -> None:
         relay.wake()
         eraser.wake()
 
-    hears = {jetstream.appended_ping(settings.log_id): wake}
+    hears = {jetstream.appended_ping(settings.log_id): appended}
     line = NatsLine(settings, "customers relay", hears=hears, on_connected=wake)
     master_keys = read_master_keys(settings)
     relay = Relay(
@@ -298,6 +304,7 @@ async def run_relay(settings: Settings) -> None:
 
     beats = registered(_connections(settings, Role.RELAY, "customers relay beat"), "relay", state)
     async with line.kept_up(), beats:
+        settle()
         await run_until_told(work())
 
 
@@ -362,6 +369,7 @@ async def run_projector(settings: Settings) -> None:
 
     connecting = _connections(settings, Role.PROJECTOR, "customers projector beat")
     async with line.kept_up(), registered(connecting, "projector", state):
+        settle()
         await run_until_told(runners.run())
 
 

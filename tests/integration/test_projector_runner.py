@@ -16,6 +16,7 @@ from events.envelope import Position
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from projections.runner import ProjectorRunner
+from projections.source import LARGE, LARGE_ROUNDS
 from runtime.nats import NatsLine
 from runtime.postgres import Role, connect
 from runtime.settings import Settings
@@ -87,6 +88,15 @@ async def line(settings: Settings) -> AsyncGenerator[NatsLine]:
         yield line_
 
 
+async def made_busy(projector: Running, log: PostgresLog, writer: Writer) -> int:
+    """Have it follow the stream, as it does while much goes on for long; the log's position."""
+    await until(lambda: projector.runner.state.condition == "live")
+    for number in range(1, LARGE_ROUNDS + 1):
+        await log.append([writer.creation() for _ in range(LARGE)])
+        await projector.reached(number * LARGE)
+    return LARGE_ROUNDS * LARGE
+
+
 async def one_of(*happenings: Coroutine[object, object, None]) -> None:
     """Return when one of them is over."""
     tasks = [asyncio.create_task(happening) for happening in happenings]
@@ -129,7 +139,7 @@ async def test_without_nats_the_log_is_enough(
             await projector.reached(position)
 
 
-async def test_what_the_stream_delivers_is_applied(
+async def test_while_much_goes_on_what_the_stream_delivers_is_applied(
     settings: Settings,
     keyring: Keyring,
     postgres_log: PostgresLog,
@@ -139,16 +149,24 @@ async def test_what_the_stream_delivers_is_applied(
     owner: Connection[TupleRow],
 ) -> None:
     stream = HandStream(line.client(), keyring, settings.log_id)
-    await stream.make()
     async with running(settings, keyring, line.client) as projector:
-        for batch in range(10):
-            await postgres_log.append([writer.creation() for _ in range(20)])
-            await stream.publish(*await log_reader.read_after(Position(batch * 20), 20))
-            await projector.reached(batch * 20 + 20)
-    assert count(owner) == 200
+        position = await made_busy(projector, postgres_log, writer)
+        await stream.make(first=position + 1)
+        await until(stream.is_read)
+        for _ in range(2):
+            await postgres_log.append([writer.creation() for _ in range(200)])
+            await stream.publish(*await log_reader.read_after(Position(position), 200))
+            position += 200
+            await projector.reached(position)
+        # From now on little goes on, and nobody has to deliver it twice.
+        while await stream.is_read():
+            await postgres_log.append([writer.creation()])
+            position += 1
+            await projector.reached(position)
+    assert count(owner) == position
 
 
-async def test_a_hole_in_the_stream_is_read_from_the_log(
+async def test_what_the_stream_lacks_is_read_from_the_log(
     settings: Settings,
     keyring: Keyring,
     postgres_log: PostgresLog,
@@ -158,13 +176,17 @@ async def test_a_hole_in_the_stream_is_read_from_the_log(
     owner: Connection[TupleRow],
 ) -> None:
     stream = HandStream(line.client(), keyring, settings.log_id)
-    await stream.make()
-    await postgres_log.append([writer.creation() for _ in range(6)])
-    await stream.publish(*await log_reader.read_after(Position(0), 6))
-    await stream.delete(3)
     async with running(settings, keyring, line.client) as projector:
-        await projector.reached(6)
-    assert count(owner) == 6
+        position = await made_busy(projector, postgres_log, writer)
+        await stream.make(first=position + 1)
+        await until(stream.is_read)
+        await postgres_log.append([writer.creation() for _ in range(200)])
+        events = await log_reader.read_after(Position(position), 200)
+        await stream.publish(*events[:100])
+        await stream.delete(position + 50)
+        await stream.publish(*events[100:])
+        await projector.reached(position + 200)
+    assert count(owner) == position + 200
 
 
 async def test_what_the_log_does_not_have_is_never_applied(
@@ -177,20 +199,21 @@ async def test_what_the_log_does_not_have_is_never_applied(
     owner: Connection[TupleRow],
 ) -> None:
     stream = HandStream(line.client(), keyring, settings.log_id)
-    await stream.make()
-    await postgres_log.append([writer.creation() for _ in range(2)])
-    first, second = await log_reader.read_after(Position(0), 2)
-    phantom = msgspec.structs.replace(
-        second,
-        stored=msgspec.structs.replace(second.stored, position=Position(3), chain=bytes(32)),
-    )
     async with running(settings, keyring, line.client) as projector:
-        await projector.reached(2)
-        await until(lambda: projector.runner.state.condition == "live")
-        await stream.publish(first, second, phantom)
+        position = await made_busy(projector, postgres_log, writer)
+        [last] = await log_reader.read_after(Position(position - 1), 1)
+        phantom = msgspec.structs.replace(
+            last,
+            stored=msgspec.structs.replace(
+                last.stored, position=Position(position + 1), chain=bytes(32)
+            ),
+        )
+        await stream.make(first=position)
+        await until(stream.is_read)
+        await stream.publish(last, phantom)
         await postgres_log.append([writer.creation() for _ in range(2)])
-        await projector.reached(4)
-    assert count(owner) == 4
+        await projector.reached(position + 2)
+    assert count(owner) == position + 2
 
 
 async def test_of_two_projectors_one_stands_by_and_takes_over(
@@ -296,9 +319,14 @@ async def test_a_read_model_of_another_history_is_left_alone(
 
 
 async def test_one_that_is_cancelled_leaves_nothing_behind(
-    settings: Settings, keyring: Keyring, stubborn: Stubborn
+    settings: Settings,
+    keyring: Keyring,
+    postgres_log: PostgresLog,
+    writer: Writer,
+    stubborn: Stubborn,
 ) -> None:
     before = asyncio.all_tasks()
-    async with running(settings, keyring, lambda: stubborn):
+    async with running(settings, keyring, lambda: stubborn) as projector:
+        await made_busy(projector, postgres_log, writer)
         await stubborn.asked(1)
     await until(lambda: asyncio.all_tasks() == before)

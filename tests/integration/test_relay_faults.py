@@ -10,11 +10,12 @@ from msgspec.structs import replace
 from nats.aio.client import Client
 
 from events import jetstream
-from events.batches import Message, publish_batch
+from events.batches import WRONG_LAST_SEQUENCE, Message, Publisher, PublishError
 from events.customer import CustomerErased
 from events.envelope import Position
 from events.log import LogReader, PostgresLog
 from events.relay import Relay
+from events.rendering import LIGHT_MAX
 from runtime.nats import NatsLine
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key
@@ -51,7 +52,7 @@ async def fill(settings: Settings, client: Client, messages: list[Message]) -> N
     """Make the stream and put in these messages, whatever the log says."""
     await client.jetstream().add_stream(jetstream.stream_config(settings.log_id, 1, 1))
     name = jetstream.stream_name(settings.log_id, 1)
-    await publish_batch(client, name, messages, last_sequence=0, wait_seconds=10)
+    await Publisher(lambda: client).publish(name, messages, last_sequence=0, wait_seconds=10)
 
 
 async def messages_of(settings: Settings, log_reader: LogReader) -> list[Message]:
@@ -185,6 +186,28 @@ async def test_a_foreign_message_stops_the_relay_and_no_write(
         command = "customers relay new-generation --reason 'somebody else published'"
         assert (await Command(settings=settings).shell(command)).code == 0
         await until_published(settings, client, 3, generation=2)
+
+
+async def test_a_foreign_message_amid_those_sent_at_once_stops_the_relay(
+    settings: Settings,
+    client: Client,
+    postgres_log: PostgresLog,
+    log_reader: LogReader,
+    writer: Writer,
+    stream_name: str,
+) -> None:
+    await postgres_log.append([writer.creation() for _ in range(LIGHT_MAX)])
+    messages = await messages_of(settings, log_reader)
+    await fill(settings, client, [replace(messages[0], body=b"foreign", headers={})])
+    with pytest.raises(PublishError) as refused:
+        await Publisher(lambda: client).publish(
+            stream_name, messages, last_sequence=0, wait_seconds=10, singly=True
+        )
+    assert refused.value.code in WRONG_LAST_SEQUENCE
+    # All but the first found their place, so the end alone looks right.
+    await until_published(settings, client, LIGHT_MAX)
+    async with relaying(settings, client) as relay:
+        assert f"Message 1 of JetStream stream {stream_name} is not" in await said(relay, "stopped")
 
 
 async def test_a_stream_rolled_back_to_an_older_copy_is_filled_up_again(

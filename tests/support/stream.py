@@ -23,9 +23,11 @@ class HandStream:
         self._log_id = log_id
         self._generation = generation
 
-    async def make(self) -> None:
-        """Make the stream, empty."""
-        await self._jetstream.add_stream(stream_config(self._log_id, self._generation, 1))
+    async def make(self, first: int = 1) -> None:
+        """Make the stream, empty; what is published first has this sequence."""
+        config = stream_config(self._log_id, self._generation, 1)
+        config.first_seq = first
+        await self._jetstream.add_stream(config)
 
     async def drop(self) -> None:
         """Delete the stream."""
@@ -62,6 +64,10 @@ class HandStream:
         """The names of those who read."""
         name = stream_name(self._log_id, self._generation)
         return [consumer.name for consumer in await self._jetstream.consumers_info(name)]
+
+    async def is_read(self) -> bool:
+        """Whether anybody reads."""
+        return bool(await self.consumers())
 
     async def drop_consumers(self) -> None:
         """Delete every consumer there is."""
