@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet --quiet
 
-.PHONY: help run test install lint check lock clean
+.PHONY: help run test install lint check bench lock clean
 
 help: ## what there is
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -26,6 +26,9 @@ lint: $(VENV)/.check ## format, lint, types, import contracts
 
 check: lint test ## every check: what a person runs and what CI runs
 
+bench: $(VENV)/.check ## measure it beside what one would write instead; what else takes ARGS=--help
+	@$(BIN)/python -m tests.benchmarks $(ARGS)
+
 lock: $(VENV)/.check ## resolve the three lock files again (needs uv on PATH)
 	for set in runtime local check; do \
 	  extra=$$([ $$set = runtime ] || echo "--extra $$set"); \
@@ -33,8 +36,8 @@ lock: $(VENV)/.check ## resolve the three lock files again (needs uv on PATH)
 	    --quiet $$extra pyproject.toml -o requirements/$$set.txt; \
 	done
 
-clean: ## remove .venv and what a development service kept
-	rm -rf $(VENV) .customers build *.egg-info
+clean: ## remove .venv and what a development service and `make bench` kept
+	rm -rf $(VENV) .customers .bench build *.egg-info
 
 $(VENV)/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "customers needs Python 3.11 or newer; say which: make PYTHON=python3.12 …")'

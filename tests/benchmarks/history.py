@@ -7,14 +7,9 @@ answer, the recording of the access included.
 """
 
 import asyncio
-import json
-import os
-import subprocess
+import math
 import sys
-import time
-from collections.abc import Generator
-from contextlib import contextmanager
-from statistics import quantiles
+from itertools import cycle, islice
 from typing import Final
 
 import msgspec
@@ -27,8 +22,9 @@ from events.keys import Keyring
 from events.log import PostgresLog
 from runtime.api_keys import NewKey, issue_key
 from runtime.postgres import Role, connect_as_owner, make_pool
-from runtime.settings import PREFIX, Settings, read_master_keys
-from tests.benchmarks.relay import a_deployment
+from runtime.settings import Settings, read_master_keys
+from tests.benchmarks.deployment import a_deployment, an_api
+from tests.benchmarks.load import Client, Timings, closed_loop, run
 from tests.support.builders import Writer, created
 
 EVENTS: Final = 1_000_000
@@ -85,37 +81,12 @@ async def fill(settings: Settings, key: NewKey, events: int) -> dict[int, list[C
     return customers
 
 
-@contextmanager
-def an_api(settings: Settings) -> Generator[int]:
-    """An API process; its port."""
-    given = ("database_url", "nats_url", "master_keys", "log_format")
-    environ = os.environ | {PREFIX + name.upper(): getattr(settings, name) for name in given}
-    environ |= {"CUSTOMERS_RATE_LIMIT": "0", "CUSTOMERS_LOG_LEVEL": "warning"}
-    command = [sys.executable, "-m", "runtime.cli", "api", "--port", "0"]
-    process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
-    try:
-        assert process.stdout
-        yield json.loads(process.stdout.readline())["port"]
-    finally:
-        process.terminate()
-        process.wait()
-
-
-async def measure(port: int, api_key: str, customers: list[CustomerId]) -> list[float]:
-    """Milliseconds of each reading."""
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    taken: list[float] = []
-    for number in range(READS):
-        path = f"/api/v1/external/customers/{customers[number % EACH]}/history"
-        began = time.perf_counter()
-        writer.write(f"GET {path} HTTP/1.1\r\nHost: b\r\nX-Api-Key: {api_key}\r\n\r\n".encode())
-        head = await reader.readuntil(b"\r\n\r\n")
-        assert head.startswith(b"HTTP/1.1 200"), head
-        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-        await reader.readexactly(int(length))
-        taken.append(1000 * (time.perf_counter() - began))
-    writer.close()
-    return taken
+async def measure(port: int, api_key: str, customers: list[CustomerId]) -> Timings:
+    """How long each reading took."""
+    async with Client(port, api_key) as client:
+        paths = (f"/api/v1/external/customers/{one}/history" for one in cycle(customers))
+        requests = (client.request("GET", path) for path in islice(paths, READS))
+        return await closed_loop(client, requests, connections=1, seconds=math.inf)
 
 
 def main() -> None:
@@ -127,10 +98,11 @@ def main() -> None:
         customers = asyncio.run(fill(settings, key, events))
         with an_api(settings) as port:
             for size in SIZES:
-                hundredths = quantiles(asyncio.run(measure(port, key.key, customers[size])), n=100)
+                timings = run(measure(port, key.key, customers[size]))
                 sys.stdout.write(
                     f"history of {size} events in a log of {events:,}: "
-                    f"p50 {hundredths[49]:.1f} ms, p99 {hundredths[98]:.1f} ms\n"
+                    f"p50 {timings.milliseconds(50):.1f} ms, "
+                    f"p99 {timings.milliseconds(99):.1f} ms\n"
                 )
 
 

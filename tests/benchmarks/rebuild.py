@@ -12,6 +12,7 @@ import random
 import sys
 import time
 from collections.abc import Callable
+from itertools import count, takewhile
 from pathlib import Path
 from statistics import quantiles
 from typing import Final
@@ -28,9 +29,10 @@ from events.log import PostgresLog
 from runtime.dev.keys import WORKSPACE
 from runtime.postgres import Role, make_pool
 from runtime.settings import Settings, read_master_keys, read_settings
+from tests.benchmarks.load import Client, Refused, open_loop
 from tests.support.builders import Writer, created
 from tests.support.dev import CUSTOMERS, Dev, a_place, clean_environment, running_dev
-from tests.support.signals import at, until
+from tests.support.signals import until
 
 EVENTS: Final = 1_000_000
 EACH: Final = 2
@@ -96,27 +98,22 @@ _answers: Final = msgspec.json.Decoder(_Answer)
 class Load:
     """Writes and reads of some customers in an open loop, and what was wrong with the answers."""
 
-    def __init__(self, dev: Dev, customers: list[CustomerId]) -> None:
-        parts = urlsplit(dev.said["url"])
-        self._host, self._port = parts.hostname or "", parts.port or 0
-        self._key: str = dev.said["api_key"]
+    def __init__(self, client: Client, customers: list[CustomerId]) -> None:
+        self._client = client
         self._customers = customers
         self._seen = dict.fromkeys(customers, 0)
-        self._idle: list[tuple[asyncio.StreamReader, asyncio.StreamWriter]] = []
         self._written = 0
         self.read_ms: list[float] = []
-        self.errors: list[bytes] = []
+        self.errors: list[str] = []
         self.steps_back = 0
 
     async def run(self, goes_on: Callable[[], bool]) -> None:
         """Begin a write and a read at their times until it is over; then wait for the answers."""
-        now = asyncio.get_running_loop().time
-        async with asyncio.TaskGroup() as group:
-            begun, number = now(), 0
-            while goes_on():
-                number += 1
-                await at(begun + number / (WRITES + READS))
-                group.create_task(self._write() if number % 2 else self._read())
+        turns = takewhile(lambda _: goes_on(), count())
+        await open_loop(WRITES + READS, turns, self._ask_one)
+
+    async def _ask_one(self, turn: int) -> None:
+        await (self._write() if turn % 2 else self._read())
 
     async def _write(self) -> None:
         self._written += 1
@@ -139,33 +136,16 @@ class Load:
         self._seen[customer_id] = max(version or 0, self._seen[customer_id])
 
     async def _ask(self, method: str, customer_id: CustomerId, body: bytes = b"") -> int | None:
-        head = (
-            f"{method} /api/v1/external/customers/{customer_id} HTTP/1.1\r\nHost: bench\r\n"
-            f"X-Api-Key: {self._key}\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\n\r\n"
-        )
+        path = f"/api/v1/external/customers/{customer_id}"
         try:
-            answer, content = await self._send(head.encode() + body, fresh=False)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            # The server ends connections that nobody used for some seconds.
-            answer, content = await self._send(head.encode() + body, fresh=True)
-        if not answer.startswith(b"HTTP/1.1 200") or b"x-data-stale" in answer.lower():
-            self.errors.append(answer.partition(b"\r\n")[0] + content)
+            answer = await self._client.ask(self._client.request(method, path, body))
+        except Refused as refused:
+            self.errors.append(str(refused))
             return None
-        return _answers.decode(content).data.version
-
-    async def _send(self, request: bytes, *, fresh: bool) -> tuple[bytes, bytes]:
-        reader, writer = (
-            self._idle.pop()
-            if self._idle and not fresh
-            else await asyncio.open_connection(self._host, self._port)
-        )
-        writer.write(request)
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = head.lower().partition(b"content-length:")[2].partition(b"\r\n")[0]
-        content = await reader.readexactly(int(length))
-        self._idle.append((reader, writer))
-        return head, content
+        if b"x-data-stale" in answer.head.lower():
+            self.errors.append(f"{method} {path} was answered with stale data")
+            return None
+        return _answers.decode(answer.body).data.version
 
 
 async def command(place: Path, *arguments: str) -> float:
@@ -197,15 +177,16 @@ async def measure(dev: Dev, customers: list[CustomerId], events: int) -> None:
 
 
 async def _loaded(dev: Dev, customers: list[CustomerId], goes_on: Callable[[], bool]) -> float:
-    load = Load(dev, customers)
-    await load.run(goes_on)
+    async with Client(urlsplit(dev.said["url"]).port or 0, dev.said["api_key"]) as client:
+        load = Load(client, customers)
+        await load.run(goes_on)
     hundredths = quantiles(load.read_ms, n=100)
     _say(
         f"  {len(load.read_ms):,} reads: p50 {hundredths[49]:.1f} ms, p99 {hundredths[98]:.1f} ms, "
         f"{len(load.errors)} errors, {load.steps_back} steps back"
     )
     for error in load.errors[:3]:
-        _say(f"  {error.decode()}")
+        _say(f"  {error}")
     return hundredths[98]
 
 

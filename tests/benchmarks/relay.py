@@ -5,13 +5,9 @@ is from the first batch in the stream to the last, so without the start of the p
 """
 
 import asyncio
-import base64
-import os
-import subprocess
 import sys
 import time
-from collections.abc import Generator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from typing import Final
 
 import nats
@@ -22,10 +18,9 @@ from events.customer import CustomerData
 from events.jetstream import stream_name
 from events.keys import Keyring
 from events.log import PostgresLog
-from runtime.embedded import running_servers
 from runtime.postgres import Role, make_pool
-from runtime.schema import migrate
-from runtime.settings import PREFIX, Settings, read_master_keys
+from runtime.settings import Settings, read_master_keys
+from tests.benchmarks.deployment import a_deployment, a_process
 from tests.support.builders import Writer, created
 from tests.support.signals import until
 
@@ -35,33 +30,6 @@ _STREAM: Final = stream_name(1, 1)
 _CUSTOMER: Final = CustomerData(
     email="jane@example.com", phone="+15550001234", first_name="Jane", tags=("vip",)
 )
-
-
-@contextmanager
-def a_deployment() -> Generator[Settings]:
-    """Settings of a service on durable servers of its own, with a migrated database."""
-    with running_servers(durable=True) as servers:
-        settings = Settings(
-            database_url=servers.postgres.url,
-            nats_url=servers.nats.url,
-            master_keys=f"bench:{base64.b64encode(os.urandom(32)).decode()}",
-            log_format="json",
-        )
-        migrate(settings)
-        yield settings
-
-
-@contextmanager
-def a_process(settings: Settings, *command: str) -> Generator[None]:
-    """A process of the service, until the block ends."""
-    given = ("database_url", "nats_url", "master_keys", "log_format")
-    environ = os.environ | {PREFIX + name.upper(): getattr(settings, name) for name in given}
-    process = subprocess.Popen([sys.executable, "-m", "runtime.cli", *command], env=environ)
-    try:
-        yield
-    finally:
-        process.terminate()
-        process.wait()
 
 
 async def write_backlog(settings: Settings, events: int) -> None:

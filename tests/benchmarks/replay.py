@@ -5,14 +5,14 @@ that it ever held; every customer has one event.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
 from typing import Final
 
-from runtime.settings import PREFIX, Settings
-from tests.benchmarks.relay import a_deployment, write_backlog
+from runtime.settings import Settings
+from tests.benchmarks.deployment import a_deployment, environment
+from tests.benchmarks.relay import write_backlog
 
 EVENTS: Final = 1_000_000
 _COMMANDS: Final = (
@@ -32,12 +32,10 @@ print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
 
 def measure(settings: Settings, command: tuple[str, ...], events: int) -> None:
     """Run a command to its end and print its speed and its memory."""
-    given = ("database_url", "nats_url", "master_keys", "log_format")
-    environ = os.environ | {PREFIX + name.upper(): getattr(settings, name) for name in given}
     started = time.perf_counter()
     ran = subprocess.run(
         [sys.executable, "-c", _MEASURED, sys.executable, "-m", "runtime.cli", *command],
-        env=environ,
+        env=environment(settings),
         stdout=subprocess.PIPE,
         check=True,
     )

@@ -5,7 +5,6 @@ one event a customer, so that as many data keys are opened as events are hashed.
 """
 
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -14,8 +13,9 @@ from typing import Final
 import psycopg
 from msgspec.structs import replace
 
-from runtime.settings import PREFIX, Settings
-from tests.benchmarks.relay import a_deployment, write_backlog
+from runtime.settings import Settings
+from tests.benchmarks.deployment import a_deployment, environment
+from tests.benchmarks.relay import write_backlog
 from tests.support.tampering import SIGNING_KEYS
 
 EVENTS: Final = 1_000_000
@@ -24,12 +24,10 @@ _MORE: Final = 10_000
 
 def seconds(settings: Settings, *command: str) -> float:
     """How long a command takes, which has to end well."""
-    given = ("database_url", "nats_url", "master_keys", "signing_keys")
-    environ = os.environ | {PREFIX + name.upper(): getattr(settings, name) for name in given}
     began = time.monotonic()
     subprocess.run(
         [sys.executable, "-m", "runtime.cli", *command],
-        env=environ,
+        env=environment(settings),
         check=True,
         capture_output=True,
     )
