@@ -1,7 +1,8 @@
 """Group commit: what is queued while one append runs goes into the next, in one call.
 
-There is no timer. A quiet process appends at once; a busy one makes larger batches. A client
-that disconnects cancels nothing: its group is appended, or refused, all the same.
+There is no timer. A quiet process appends at once; a busy one makes larger batches, of everybody
+who has arrived. A client that disconnects cancels nothing: its group is appended, or refused, all
+the same.
 """
 
 import asyncio
@@ -19,6 +20,8 @@ from events.errors import LogUnavailable
 
 EVENTS_PER_CALL: Final = 500
 BYTES_PER_CALL: Final = 1024 * 1024
+_TURNS: Final = 2
+"""Of the event loop; in them the requests are read that wait on their connections."""
 
 log = structlog.get_logger()
 
@@ -43,6 +46,7 @@ class Appender:
         self._wake = asyncio.Event()
         self._closing = False
         self._sent_at: float | None = None
+        self._was_shared = False
 
     def silent_seconds(self) -> float:
         """For how long the log has left unanswered what was sent to it."""
@@ -85,6 +89,7 @@ class Appender:
                 self._wake.clear()
                 await self._wake.wait()
                 continue
+            await self._gather()
             batch = self._take_batch()
             try:
                 await self._append_batch(batch)
@@ -98,6 +103,12 @@ class Appender:
         self._closing = True
         self._wake.set()
 
+    async def _gather(self) -> None:
+        """Let the requests that have arrived by now come along, while many do."""
+        if self._was_shared:
+            for _ in range(_TURNS):
+                await asyncio.sleep(0)
+
     def _take_batch(self) -> list[_Waiting]:
         batch: list[_Waiting] = []
         events = size = 0
@@ -108,6 +119,7 @@ class Appender:
             if batch and (events > EVENTS_PER_CALL or size > BYTES_PER_CALL):
                 break
             batch.append(self._queue.popleft())
+        self._was_shared = len(batch) > 1
         return batch
 
     async def _append_batch(self, batch: list[_Waiting]) -> None:
