@@ -279,6 +279,7 @@ DECLARE
     v_condition text := edition_0.write_condition(
         p_filters, p_tags_any, p_tags_none, p_anywhere, p_phone, true);
     v_counted bigint;
+    v_both text[];
 BEGIN
     SELECT a.live, a.generation, a.checkpoint, a.newest,
            EXISTS (SELECT FROM edition_0.parked p WHERE p.workspace_id = p_workspace_id)
@@ -318,6 +319,17 @@ BEGIN
           AND num_nonnulls(VARIADIC p_filters) = 0
     THEN
         total := v_all - edition_0.count_customers(p_workspace_id, p_tags_none[1]);
+    ELSIF v_by_tags AND cardinality(p_tags_any) = 1
+          AND cardinality(string_to_array(p_tags_any[1], chr(10))) = 2
+    THEN
+        -- With one or the other of two: those with each, less those with both, who are the fewest.
+        v_both := string_to_array(p_tags_any[1], chr(10));
+        EXECUTE format('SELECT count(*) FROM edition_0.customers c WHERE %s',
+                       edition_0.write_condition(p_filters, v_both, p_tags_none, NULL, NULL, true))
+           INTO v_counted
+          USING p_workspace_id, v_both;
+        total := edition_0.count_customers(p_workspace_id, v_both[1])
+               + edition_0.count_customers(p_workspace_id, v_both[2]) - v_counted;
     ELSIF p_anywhere IS NULL AND 5 * p_most > (
           SELECT min(g.customers) FROM (
                  SELECT sum(edition_0.count_customers(p_workspace_id, t.tag_key)) AS customers

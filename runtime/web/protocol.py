@@ -1,5 +1,6 @@
 """The server's HTTP/1.1 as we want it: refusals in our shape, and no way to get stuck."""
 
+import asyncio
 import re
 from typing import Final
 
@@ -7,6 +8,7 @@ import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.ids import new_id
+from runtime.web.joined_writes import JoinedWrites
 from runtime.web.problems import ApiError
 
 HEAD_LIMIT: Final = 64 * 1024
@@ -36,6 +38,10 @@ class HttpConnection(HttpToolsProtocol):
     _head_size = 0
     _in_message = False
     _method: str | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        """A client has connected."""
+        super().connection_made(JoinedWrites(transport))
 
     def data_received(self, data: bytes) -> None:
         """Read on; what cannot be read is answered with 400, and ends the connection."""
