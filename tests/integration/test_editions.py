@@ -1,12 +1,14 @@
 """Editions are made once, and their functions kept up to date under running readers."""
 
 import asyncio
+from pathlib import Path
 
 import psycopg
 import pytest
 from psycopg import Connection
 from psycopg.rows import TupleRow
 
+import projections
 from events.keys import Keyring
 from events.log import PostgresLog
 from projections.editions import create_edition, prepare_editions
@@ -50,6 +52,40 @@ async def test_functions_of_another_version_are_replaced_under_running_readers(
         await postgres_log.append([Writer(keyring).creation()])
         await model.catch_up()
         assert (await reader.client.get("/customers")).json()["meta"]["total"] == 2
+
+
+MIGRATIONS = Path(projections.__file__).parent / "migrations"
+
+# As it was before gets were asked for many customers at once.
+GET_ONE = """
+ALTER FUNCTION edition_1.get_customers RENAME TO of_later;
+CREATE FUNCTION edition_1.get_customer(
+    p_workspace_id text, p_customer_id uuid, p_log_id integer,
+    OUT live boolean, OUT generation integer, OUT checkpoint bigint, OUT newest bigint,
+    OUT parked boolean, OUT document bytea, OUT version integer, OUT erased boolean
+) LANGUAGE sql STABLE AS $$
+    SELECT * FROM edition_1.of_later(p_workspace_id, ARRAY[p_customer_id], p_log_id)
+$$;
+"""
+
+
+async def test_an_edition_that_knows_gets_of_one_customer_alone_answers_those_of_many(
+    settings: Settings, keyring: Keyring, postgres_log: PostgresLog, owner: Connection[TupleRow]
+) -> None:
+    owner.execute(GET_ONE)
+    owner.execute((MIGRATIONS / "0004_gets.sql").read_bytes())
+    writer = Writer(keyring)
+    known = [writer.a_customer() for _ in range(3)]
+    for customer in known:
+        await postgres_log.append([writer.group(writer.event(customer))])
+    async with projecting(settings, keyring) as model, reading(settings) as reader:
+        await model.catch_up()
+        paths = [f"/customers/{customer}" for customer in [*known, writer.a_customer()]]
+        answers = await asyncio.gather(*map(reader.client.get, paths))
+
+    assert [answer.status_code for answer in answers] == [200, 200, 200, 404]
+    found = [answer.json()["data"]["id"] for answer in answers[:3]]
+    assert found == [str(customer) for customer in known]
 
 
 @pytest.mark.parametrize("path", ["/customers", "/customers?search=jane"])
