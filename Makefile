@@ -26,7 +26,7 @@ lint: $(VENV)/.check ## format, lint, types, import contracts
 
 check: lint test ## every check: what a person runs and what CI runs
 
-bench: $(VENV)/.check ## measure it beside what one would write instead; what else takes ARGS=--help
+bench: $(VENV)/.check ## measure it beside what one would write instead (ARGS=--help: what can be chosen)
 	@$(BIN)/python -m tests.benchmarks $(ARGS)
 
 lock: $(VENV)/.check ## resolve the three lock files again (needs uv on PATH)
@@ -36,7 +36,7 @@ lock: $(VENV)/.check ## resolve the three lock files again (needs uv on PATH)
 	    --quiet $$extra pyproject.toml -o requirements/$$set.txt; \
 	done
 
-clean: ## remove .venv and what a development service and `make bench` kept
+clean: ## remove .venv, and what a development service and the benchmarks kept
 	rm -rf $(VENV) .customers .bench build *.egg-info
 
 $(VENV)/bin/python:

@@ -65,7 +65,7 @@ class Appender:
         waiting = _Waiting(group, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._wake.set()
-        giving_up = deadline.call(self._give_up, waiting)
+        giving_up = deadline.call_at_end(self._give_up, waiting)
         try:
             return await waiting.answer
         finally:
@@ -91,6 +91,9 @@ class Appender:
                 continue
             await self._gather()
             batch = self._take_batch()
+            if not batch:
+                # All were given up meanwhile.
+                continue
             try:
                 await self._append_batch(batch)
             except Exception as error:

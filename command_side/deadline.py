@@ -16,7 +16,7 @@ class Deadline:
     def __init__(self, seconds: float) -> None:
         self._at = asyncio.get_running_loop().time() + seconds
 
-    def call(self, give_up: Callable[[T], None], waiting: T) -> asyncio.TimerHandle:
+    def call_at_end(self, give_up: Callable[[T], None], waiting: T) -> asyncio.TimerHandle:
         """Call `give_up` at the deadline; at once when that is past."""
         return asyncio.get_running_loop().call_at(self._at, give_up, waiting)
 

@@ -2,6 +2,9 @@
 
 Values are never coerced. Both spellings of a name are taken, unless they differ. That the text is
 JSON without surrogates and control characters but tab and newline was checked before.
+
+This decides what a customer may be. Most bodies never come here: `quick_fields` takes those about
+which nothing is unusual.
 """
 
 import re

@@ -1,7 +1,8 @@
 """The members of a customer as most clients send them, read in one go and found without a fault.
 
-What is taken here, `read_members` and `read_changes` would read alike; whatever is unusual or wrong
-is left to them, who can say what it is.
+It takes a third of the time that `read_members` and `read_changes` take, who read member by member
+and can say of each what is wrong. Whatever is unusual is left to them, and what is taken here they
+would read alike, which a property test holds.
 """
 
 from typing import Annotated, Final, TypeAlias

@@ -46,7 +46,8 @@ class Gathering(Generic[Key, Found]):
         queue = self._queues[workspace_id]
         try:
             while queue:
-                await self._call(workspace_id, _take(queue))
+                if batch := _take(queue):
+                    await self._call(workspace_id, batch)
         finally:
             del self._queues[workspace_id], self._running[workspace_id]
 

@@ -1,9 +1,13 @@
-"""How long to let events come together: a round has a price however small it is."""
+"""How long to let events come together before the next round of a relay or a projector.
+
+A round has a price however small it is; only while many events come is it worth waiting for more.
+"""
 
 import math
 from typing import Final
 
 _MEMORY_SECONDS: Final = 0.5
+"""What is longer ago hardly counts in the rate of events."""
 _BUSY: Final = 1000.0
 """Events a second below which each goes at once."""
 _TOGETHER: Final = 100
@@ -25,7 +29,7 @@ class Pace:
         self._at = now
 
     def seconds(self) -> float:
-        """For so long the next round is gathered."""
+        """For so long the next round is gathered, by the rate as of the last one."""
         if self._rate < _BUSY:
             return 0.0
         return min(self._seconds_max, _TOGETHER / self._rate)

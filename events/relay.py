@@ -7,8 +7,8 @@
         └─ wait for a ping   stopped: publish nothing, say why, look again   │
         └────────────────────────────────────────────────────────────────────┘
 
-The broker refuses a batch that does not stand exactly behind the stream's end, so a second relay,
-or a batch sent twice, changes nothing. The advisory lock only saves the second one the work.
+The broker refuses what does not stand exactly behind the stream's end, so a second relay, or a
+batch sent twice, changes nothing. The advisory lock only saves the second one the work.
 Between batches it audits what the stream holds already: "damaged" is a relay that publishes on
 into a stream in which something further in is missing or was changed.
 """

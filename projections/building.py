@@ -26,7 +26,8 @@ from projections.filling import Filler, Range, begin_worker, fill_range
 from projections.rebuild_record import (
     Rebuild,
     Stage,
-    count_and_mark,
+    count_customers,
+    mark_as_built,
     missing_ranges,
     note_stage,
 )
@@ -39,9 +40,9 @@ Connecting: TypeAlias = Callable[[], AbstractAsyncContextManager[AsyncConnection
 
 # What an index build may use; the server's default makes that of a search three times as long.
 _INDEX_MEMORY: Final = "256MB"
-# Beside each other, and none of them in parallel: `jobs` means what it says.
+# With so many processes beside its own an index is built.
 _PREPARE_INDEX: Final = f"""
-SET maintenance_work_mem = '{_INDEX_MEMORY}'; SET max_parallel_maintenance_workers = 0
+SET maintenance_work_mem = '{_INDEX_MEMORY}'; SET max_parallel_maintenance_workers = {{:d}}
 """
 
 # Whoever is served needs a processor too; so many transactions a second are no idle looks.
@@ -110,8 +111,8 @@ class Builder:
         done = total - sum(part.last - part.first + 1 for part in parts)
         self._tell("reading", done, total)
         waiting = iter(parts)
-        jobs = await self._count_jobs(connection)
         now = asyncio.get_running_loop().time
+        is_shared = True
 
         async def work(fill: Callable[[Range], Awaitable[None]]) -> None:
             nonlocal done
@@ -120,23 +121,28 @@ class Builder:
                 await fill(part)
                 done += part.last - part.first + 1
                 self._tell("reading", done, total)
-                if jobs < self._jobs:
+                if is_shared:
                     # Whoever is served gets as much time as was taken from them.
                     await asyncio.sleep(now() - began)
 
-        async with self._workers(total - done, jobs) as fill:
-            await _all(work(fill) for _ in range(jobs))
+        async def join_in(fill: Callable[[Range], Awaitable[None]]) -> None:
+            nonlocal is_shared
+            jobs = await self._count_jobs(connection)
+            is_shared = jobs < self._jobs
+            await _all(work(fill) for _ in range(jobs - 1))
+
+        async with self._workers(total - done) as fill:
+            # One begins, and takes its rests, while the others are still in question.
+            await _all([work(fill), join_in(fill)])
 
     @asynccontextmanager
-    async def _workers(
-        self, events: int, jobs: int
-    ) -> AsyncGenerator[Callable[[Range], Awaitable[None]]]:
+    async def _workers(self, events: int) -> AsyncGenerator[Callable[[Range], Awaitable[None]]]:
         """What fills ranges: processes, or one thread where they would not be worth their start."""
         executor: Executor
         filler: Filler | None = None
         if events > self._sizes.few_events:
             executor = ProcessPoolExecutor(
-                jobs,
+                self._jobs,
                 mp_context=get_context("spawn"),
                 initializer=begin_worker,
                 initargs=(self._settings, os.getpid()),
@@ -171,29 +177,48 @@ class Builder:
         indexes = rebuild.indexes
         if rebuild.purpose == "verify":
             indexes = [index for index in indexes if " UNIQUE INDEX " in index]
-        # Statistics and the pages that everybody sees: the new edition is quick from the start.
-        total = len(indexes) + 2
-        self._tell("indexing", 0, total)
-        query = sql.SQL("VACUUM (ANALYZE) {}.customers").format(schema_of(rebuild.edition))
-        await connection.execute(query)
-        done = 1
-        waiting = iter(indexes)
+        total = len(indexes) + 3
+        done = 0
+        jobs = 1
 
-        async def work() -> None:
+        def end_step() -> None:
             nonlocal done
+            done += 1
+            self._tell("indexing", done, total)
+
+        async def ask() -> None:
+            nonlocal jobs
+            async with self._connecting() as sampler:
+                jobs = await self._count_jobs(sampler)
+
+        async def vacuum() -> None:
+            # Statistics and the pages that everybody sees: the edition is quick from the start.
+            query = sql.SQL("VACUUM (ANALYZE) {}.customers").format(schema_of(rebuild.edition))
+            await connection.execute(query)
+            end_step()
+
+        async def make(waiting: Iterable[str], helpers: int) -> None:
             async with self._connecting() as builder:
-                await builder.execute(_PREPARE_INDEX.encode(), prepare=False)
+                await builder.execute(_PREPARE_INDEX.format(helpers).encode(), prepare=False)
                 for index in waiting:
-                    self._tell("indexing", done, total)
                     await builder.execute(
                         index.replace(" INDEX ", " INDEX IF NOT EXISTS ", 1).encode()
                     )
-                    done += 1
+                    end_step()
 
-        await _all(work() for _ in range(await self._count_jobs(connection)))
-        self._tell("indexing", done, total)
-        await count_and_mark(connection, rebuild)
-        self._tell("indexing", total, total)
+        async def count_and_make(waiting: Iterable[str]) -> None:
+            await count_customers(connection, rebuild)
+            end_step()
+            await make(waiting, 0)
+
+        self._tell("indexing", 0, total)
+        await _all([ask(), vacuum()])
+        # That of the search takes as long as all others: by all there are, and they share the rest.
+        await make(indexes[:1], jobs - 1)
+        waiting = iter(indexes[1:])
+        await _all([count_and_make(waiting), *(make(waiting, 0) for _ in range(jobs - 1))])
+        await mark_as_built(connection, rebuild)
+        end_step()
 
     async def _count_jobs(self, connection: AsyncConnection[TupleRow]) -> int:
         """One while somebody uses the database; a small edition is not worth the question."""

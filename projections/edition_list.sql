@@ -6,10 +6,17 @@
 --   $4  exact and time filters            $10 … $13  patterns that rank
 --   $5  patterns of words
 -- Values stand in it as `($4)[1]`, which the planner knows as well as a constant.
+--
+-- So that a page costs about the same whoever is listed, it is found in one of these ways:
+--   everybody, newest first    their stretches are counted off (newest_page in edition_pages.sql)
+--   few                        by the index that holds them, all of them; then they are sorted
+--   many                       on a walk in the order asked for, until a page is full
+--   the best of many matches   by the index of words, but only in a window of the newest customers
+-- How many have a tag, its counter tells; how many match a search, a sample of the newest.
 
 -- Which customers are in a list. The arguments are those of list_customers; p_filters holds
 -- 1 email_sort_key, 2 email_key, 3 phone, 4 external_id, 5 created_after, 6 updated_after; behind
--- them may stand 7 and 8: only who is younger than that and was born no earlier is looked at.
+-- them may stand 7 and 8, what find_window tells: only who is in that window is looked at.
 --   p_by_words   whether words may lead into their index, or are only looked for
 CREATE FUNCTION edition_0.write_condition(
     p_filters text[], p_tags_any text[], p_tags_none text[], p_anywhere text[], p_phone text[],
@@ -59,7 +66,7 @@ BEGIN
 END $$;
 
 -- A walk in the order of the keys of p_sort: what to select, in which order, and the conditions of
--- its parts, which come one after the other. A part is one stretch of one index: rows that have the
+-- its parts, which come one after the other. A part is one run along an index: rows that have the
 -- first key come first, those without it in the part behind, in either direction. Behind a place,
 -- which holds a value of each key and then the id, a walk begins with the rows of the same first
 -- key. NULL is no value: it is behind all others, and equals itself.
@@ -174,7 +181,8 @@ DECLARE
     v_newest_first text := 'c.created_at DESC, c.customer_id DESC';
     v_starts text := 'true';
     v_behind text := 'true';
-    v_window text;
+    -- Which of the matches are ranked.
+    v_ranked text;
     v_older text;
 BEGIN
     FOR i IN 1 .. cardinality(p_phone) LOOP
@@ -184,13 +192,13 @@ BEGIN
         END;
     END LOOP;
     IF p_after IS NULL THEN
-        v_window := format('ORDER BY %s LIMIT %s', v_newest_first, p_most + 1);
+        v_ranked := format('ORDER BY %s LIMIT %s', v_newest_first, p_most + 1);
         v_older := 'false';
     ELSIF p_after[1] = '5' THEN
-        v_window := 'AND false';
+        v_ranked := 'AND false';
         v_older := '(c.created_at, c.customer_id) < (($7)[2]::timestamptz, ($7)[3]::uuid)';
     ELSE
-        v_window := 'AND (c.created_at, c.customer_id) >= (($7)[4]::timestamptz, ($7)[5]::uuid)';
+        v_ranked := 'AND (c.created_at, c.customer_id) >= (($7)[4]::timestamptz, ($7)[5]::uuid)';
         v_behind := 'c.rank > ($7)[1]::integer OR c.rank = ($7)[1]::integer
                      AND (c.created_at, c.customer_id) < (($7)[2]::timestamptz, ($7)[3]::uuid)';
         v_older := '(c.created_at, c.customer_id) < (($7)[4]::timestamptz, ($7)[5]::uuid)';
@@ -229,7 +237,7 @@ BEGIN
                                           OR (SELECT count(*) FROM matches) > (%7$s))
                  ORDER BY c.place DESC LIMIT 1),
                (SELECT count(*) FROM matches)$query$,
-        p_condition, v_window, v_starts, v_behind, v_older, v_newest_first,
+        p_condition, v_ranked, v_starts, v_behind, v_older, v_newest_first,
         CASE WHEN p_after IS NULL THEN p_most::text ELSE 'NULL' END,
         -- OFFSET 0 keeps the order from what finds them.
         CASE WHEN p_few THEN format(
@@ -337,7 +345,7 @@ BEGIN
                         unnest(string_to_array(a.group_keys, chr(10))) AS t (tag_key)
                   GROUP BY a.number) g)
     THEN
-        -- Who has to be fetched to be counted is sorted on the way.
+        -- So few have the rarest of the tags that all are fetched to be counted, and then sorted.
         v_sorted := true;
     ELSIF cardinality(p_sort) > 0 OR p_after IS NOT NULL THEN
         EXECUTE format('SELECT count(*) FROM (SELECT FROM edition_0.customers c WHERE %s %s) c',

@@ -37,9 +37,10 @@ BEGIN
     END IF;
 END $$;
 
--- Whom to be younger than to be among about so many of the newest, and where in the log that one
--- was born: all who are younger were born behind. NULL where these are all, or very few, or where
--- too much else happened since, up to p_head: in this workspace or in others.
+-- The window that holds about so many of the newest customers of a workspace: when the one before
+-- them was created, and at which position, behind which all of them were. It is NULL where it would
+-- hold all, or very few, or where so much else has happened from that position to p_head that to
+-- look there finds them no sooner.
 CREATE FUNCTION edition_0.find_window(p_workspace_id text, p_customers bigint, p_head bigint)
 RETURNS text[]
 LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp

@@ -173,6 +173,9 @@ async def missing_ranges(
     ]
 
 
+_LOCK_REBUILD: Final = "SELECT FROM projections.rebuilds WHERE edition = %s FOR NO KEY UPDATE"
+# Those of an interrupted rebuild, if any.
+_FORGET_COUNTS: Final = sql.SQL("TRUNCATE {edition}.counts, {edition}.stretches")
 _COUNT: Final = sql.SQL("""
 INSERT INTO {edition}.counts (workspace_id, tag_key, spelling, customers)
 SELECT c.workspace_id, '', '', count(*) FROM {edition}.customers c GROUP BY 1
@@ -193,15 +196,23 @@ SELECT e.log_id, log.current_generation(e.log_id), e.position, substring(e.chain
 """)
 
 
-async def count_and_mark(connection: AsyncConnection[TupleRow], rebuild: Rebuild) -> None:
-    """Count the customers that were filled in, and say how far the edition has come with them."""
+async def count_customers(connection: AsyncConnection[TupleRow], rebuild: Rebuild) -> None:
+    """Count the customers that were filled in."""
     edition = schema_of(rebuild.edition)
     async with connection.transaction():
-        # First, because it locks the row: nobody who is erased is taken out while we count.
-        await note_stage(connection, rebuild.edition, "catching up")
-        await connection.execute(_PRIMARY_KEY.format(edition=edition))
+        # While this row is locked, nobody who is erased is taken out of what we count.
+        await connection.execute(_LOCK_REBUILD, [rebuild.edition])
+        await connection.execute(_FORGET_COUNTS.format(edition=edition))
         await connection.execute(_COUNT.format(edition=edition))
         await connection.execute(_COUNT_STRETCHES.format(edition=edition))
+
+
+async def mark_as_built(connection: AsyncConnection[TupleRow], rebuild: Rebuild) -> None:
+    """Say how far the edition has come with the customers that were filled in and counted."""
+    edition = schema_of(rebuild.edition)
+    async with connection.transaction():
+        await note_stage(connection, rebuild.edition, "catching up")
+        await connection.execute(_PRIMARY_KEY.format(edition=edition))
         values = [rebuild.log_id, rebuild.until_position]
         await connection.execute(_BEGIN_CHECKPOINT.format(edition=edition), values)
 

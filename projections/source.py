@@ -1,8 +1,8 @@
 """Where a projector's next events come from: the log itself, or the JetStream stream.
 
-The log always has them, and has them first. The stream spares Postgres the reading while much is
-going on for long; until then nothing is pulled from it. Whatever the stream lacks, repeats or gets
-wrong is seen by its positions and read from the log.
+The log always has them, and has them first. The stream spares Postgres the reading: it is followed
+while one large round comes after the other, and otherwise nothing is pulled from it. Whatever the
+stream lacks, repeats or gets wrong is seen by its positions and read from the log.
 """
 
 import asyncio
@@ -28,8 +28,9 @@ SILENT_SECONDS: Final = 0.1
 # While NATS rings nobody, the log is looked at more often if there was something lately.
 _BUSY_POLL_SECONDS: Final = 0.02
 _BUSY_UNTIL_SECONDS: Final = 1.0
-# The stream is followed once so many more rounds were large than small, until as many were small.
-# The projector's own price of an event is somewhat higher then, and Postgres has none.
+# A round that brings LARGE events or more is large, one with fewer than _SMALL is small. Once
+# LARGE_ROUNDS more were large than small the stream is followed, until as many more were small: an
+# event from the stream costs the projector somewhat more, and Postgres nothing.
 LARGE: Final = 50
 LARGE_ROUNDS: Final = 3
 _SMALL: Final = 20
@@ -158,7 +159,7 @@ class Source:
         self._pace.note(size, self._last_at)
 
     def _choose(self, size: int, checkpoint: Checkpoint, last: LogEvent) -> None:
-        """Follow the stream from here on, or no longer, as much or little goes on."""
+        """Follow the stream from here on, or no longer: as the last rounds were large or small."""
         if size >= LARGE:
             self._large_rounds = min(LARGE_ROUNDS, self._large_rounds + 1)
         elif size < _SMALL:

@@ -10,9 +10,10 @@ from psycopg.rows import TupleRow
 
 from events.envelope import CustomerId, Position, WorkspaceId
 from events.gathering import Gathering
+from events.log import LOOK_UP_SECONDS
 from query_side.list_query import ListQuery
 from query_side.results import CustomerPage, FoundCustomer, TagPage
-from runtime.postgres import Pool, ask
+from runtime.postgres import ANSWER_SECONDS, Pool, ask
 
 # Customers of one workspace by primary key, in the order of their ids.
 _GET_CUSTOMERS: Final = "SELECT * FROM {}.get_customers(%b, %b::uuid[], %b::int4)"
@@ -77,7 +78,8 @@ class ReadModel:
     async def _get_customers(
         self, workspace_id: WorkspaceId, customer_ids: list[CustomerId]
     ) -> dict[CustomerId, FoundCustomer]:
-        rows = await self._ask_all("get_customers", [workspace_id, customer_ids, self._log_id])
+        parameters = [workspace_id, customer_ids, self._log_id]
+        rows = await self._ask_all("get_customers", parameters, LOOK_UP_SECONDS)
         return {
             customer_id: _found(row) for customer_id, row in zip(customer_ids, rows, strict=True)
         }
@@ -93,7 +95,7 @@ class ReadModel:
     async def list_customers(self, workspace_id: WorkspaceId, query: ListQuery) -> CustomerPage:
         """A page of this workspace's customers."""
         parameters = [workspace_id, self._log_id, *query.parameters()]
-        row = await self._ask("list_customers", parameters)
+        row = await self._ask("list_customers", parameters, seconds=ANSWER_SECONDS)
         _, _, checkpoint, newest, parked, documents, total, total_is_bound, next_place = row
         return CustomerPage(
             checkpoint=checkpoint,
@@ -107,7 +109,8 @@ class ReadModel:
 
     async def list_tags(self, workspace_id: WorkspaceId, offset: int, limit: int) -> TagPage:
         """A page of this workspace's tags, the most used first."""
-        row = await self._ask("list_tags", [workspace_id, self._log_id, offset, limit])
+        parameters = [workspace_id, self._log_id, offset, limit]
+        row = await self._ask("list_tags", parameters, seconds=ANSWER_SECONDS)
         _, _, checkpoint, newest, parked, spellings, counts, total = row
         return TagPage(
             checkpoint=checkpoint,
@@ -127,16 +130,20 @@ class ReadModel:
         [(start,)] = await self._fetch(_READ_PLACE, [self._log_id, position])
         return start == chain
 
-    async def _ask(self, question: str, parameters: Sequence[object]) -> TupleRow:
+    async def _ask(
+        self, question: str, parameters: Sequence[object], *, seconds: float = LOOK_UP_SECONDS
+    ) -> TupleRow:
         """The one row that answers a question; as `_ask_all`."""
-        [row] = await self._ask_all(question, parameters)
+        [row] = await self._ask_all(question, parameters, seconds)
         return row
 
-    async def _ask_all(self, question: str, parameters: Sequence[object]) -> list[TupleRow]:
+    async def _ask_all(
+        self, question: str, parameters: Sequence[object], seconds: float
+    ) -> list[TupleRow]:
         """Ask the live edition; again if another one is live by now, or its functions are new."""
         for is_last in (False, False, True):
             try:
-                rows = await self._ask_once(question, parameters)
+                rows = await self._ask_once(question, parameters, seconds)
             except psycopg.Error as error:
                 if is_last or not _is_moved(error):
                     raise
@@ -146,10 +153,12 @@ class ReadModel:
             self._queries = None
         raise NoReadModel
 
-    async def _ask_once(self, question: str, parameters: Sequence[object]) -> list[TupleRow]:
+    async def _ask_once(
+        self, question: str, parameters: Sequence[object], seconds: float
+    ) -> list[TupleRow]:
         if self._queries is None:
             self._queries = await self._find_live()
-        return await self._fetch(getattr(self._queries, question), parameters)
+        return await self._fetch(getattr(self._queries, question), parameters, seconds=seconds)
 
     async def _find_live(self) -> _Queries:
         [(edition,)] = await self._fetch(b"SELECT projections.live_edition()", [])
@@ -168,13 +177,15 @@ class ReadModel:
             read_checkpoint=of_edition(_READ_CHECKPOINT),
         )
 
-    async def _fetch(self, query: bytes, parameters: Sequence[object]) -> list[TupleRow]:
+    async def _fetch(
+        self, query: bytes, parameters: Sequence[object], *, seconds: float = LOOK_UP_SECONDS
+    ) -> list[TupleRow]:
         async def fetch(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
             cursor: psycopg.AsyncCursor[tuple[Any, ...]] = connection.cursor(binary=True)
             await cursor.execute(query, parameters)
             return await cursor.fetchall()
 
-        return await ask(self._pool, fetch)
+        return await ask(self._pool, fetch, seconds=seconds)
 
 
 def _is_moved(error: psycopg.Error) -> bool:

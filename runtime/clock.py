@@ -4,6 +4,8 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
+import msgspec
+
 # A plus that was not percent-encoded in a URL arrives as a space.
 MOMENT: Final = re.compile(
     r"([0-9]{4}-[0-9]{2}-[0-9]{2})[Tt ]([0-9]{2}:[0-9]{2}):([0-9]{2})(\.[0-9]+)?"
@@ -14,7 +16,9 @@ MOMENT: Final = re.compile(
 
 def format_time(moment: datetime) -> str:
     """`2026-03-03T09:30:00.000000Z`; the moment must know its time zone."""
-    return moment.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    # msgspec writes the same in a tenth of the time, but no fraction where that is zero.
+    text: str = msgspec.to_builtins(moment.astimezone(UTC))
+    return text if moment.microsecond else f"{text[:19]}.000000Z"
 
 
 def moment_of(match: re.Match[str]) -> datetime:

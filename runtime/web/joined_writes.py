@@ -7,7 +7,10 @@ _HEAD: Final = b"HTTP/1.1 "
 
 
 class JoinedWrites(asyncio.Transport):
-    """A transport that keeps a head until the body follows, or the event loop has had its turn."""
+    """A transport that keeps a head until the body follows, or the event loop has had its turn.
+
+    It has what the server uses of a transport, and no more.
+    """
 
     def __init__(self, transport: asyncio.Transport) -> None:
         super().__init__()
@@ -29,7 +32,9 @@ class JoinedWrites(asyncio.Transport):
 
     def _send_head(self) -> None:
         self._sending = None
-        self._transport.write(self._head)
+        # Whoever has gone meanwhile may have taken the transport along.
+        if not self._transport.is_closing():
+            self._transport.write(self._head)
 
     def close(self) -> None:
         """Close behind all that was written."""

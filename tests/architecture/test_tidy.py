@@ -74,7 +74,8 @@ def test_the_readme_names_files_that_exist_and_names_that_they_define() -> None:
         texts = "".join((ROOT / file).read_text(encoding="utf-8") for file in files)
         assert files
         for name in re.findall(r"`([\w.]+)`", row[0]):
-            defined = rf"^\s*(?:async def|def|class|CREATE FUNCTION) {re.escape(name)}\b"
+            function = r"async def|def|class|CREATE(?: OR REPLACE)? FUNCTION"
+            defined = rf"^\s*(?:{function}) {re.escape(name)}\b"
             sent = rf'"{name}"' if name in HEADERS else defined
             assert re.search(sent, texts, re.MULTILINE), f"{name} is not in {files}"
 

@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 from rich.console import Console
 
-from tests.benchmarks import machine, reading, showing, standing, writing
+from tests.benchmarks import limits, machine, memory, reading, showing, writing
 from tests.benchmarks.bench import QUICK, Bench, Sizes
 from tests.benchmarks.data import CUSTOMERS
 from tests.benchmarks.figures import Report
@@ -53,13 +53,13 @@ STAGES: Final = (
     Stage(
         name="limits",
         about="what Postgres and NATS can do",
-        run=standing.measure_limits,
+        run=limits.measure_limits,
         seconds=45,
     ),
     Stage(
         name="rebuild",
         about="the read model built anew",
-        run=standing.rebuild_all,
+        run=reading.rebuild,
         seconds=5,
         is_large=True,
     ),
@@ -81,7 +81,7 @@ STAGES: Final = (
     Stage(
         name="memory",
         about="memory under a long load (--soak)",
-        run=standing.hold_memory,
+        run=memory.hold_memory,
         seconds=0,
     ),
 )
@@ -109,7 +109,7 @@ def _print_markdown(context: click.Context, _: click.Parameter, file: Path | Non
     multiple=True,
     type=click.Choice([stage.name for stage in STAGES]),
     metavar="NAME",
-    help="Take this measure, and others named so; --list names them all.",
+    help="Take only this measure; can be said again for others. --list names them.",
 )
 @click.option("--quick", is_flag=True, help="Little data, for seconds: to try it, not to measure.")
 @click.option(
@@ -206,8 +206,8 @@ def _take(stage: Stage, bench: Bench, report: Report) -> str:
         report.skipped[stage.name] = str(missing)
         return f"skipped: {missing}"
     except Exception as error:  # noqa: BLE001 - the others go on, and this is told
-        report.failed[stage.name] = words_of(error)
-        return f"failed: {words_of(error)}"
+        report.failed[stage.name] = _words_of(error)
+        return f"failed: {_words_of(error)}"
     return ""
 
 
@@ -222,12 +222,12 @@ def _expected(stages: list[Stage], sizes: Sizes) -> dict[str, float]:
     return seconds
 
 
-def words_of(error: BaseException) -> str:
+def _words_of(error: BaseException) -> str:
     """What failed, in one line: the first of a group, and what caused it."""
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
     words = f"{type(error).__name__}: {error}".strip().replace("\n", " ")
-    return f"{words} ({words_of(error.__cause__)})" if error.__cause__ else words
+    return f"{words} ({_words_of(error.__cause__)})" if error.__cause__ else words
 
 
 def _finish(report: Report, out: Path, console: Console) -> None:

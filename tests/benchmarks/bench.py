@@ -26,7 +26,7 @@ from tests.benchmarks.deployment import (
     a_service,
 )
 from tests.benchmarks.figures import Distribution, Memory, Report, Row, Who
-from tests.benchmarks.load import Timings, distribution
+from tests.benchmarks.load import Timings, distribution, run
 from tests.benchmarks.wrk import WrkRun
 
 Place: TypeAlias = Literal["small", "fresh", "large"]
@@ -37,11 +37,14 @@ class Sizes(Struct, frozen=True, kw_only=True):
     """How much is measured, and for how long."""
 
     customers: int = CUSTOMERS
+    """In the `large` database; in the others there are `small`."""
     small: int = 10_000
     load_seconds: float = 30
+    """Of the creates over many connections; each list has `list_seconds`, all else `seconds`."""
     seconds: float = 10
     list_seconds: float = 5
     warm_seconds: float = 2
+    """Of load that is not counted, before one that is."""
     soak_minutes: float = 0
 
 
@@ -145,20 +148,19 @@ class Bench:
         self.tell(f"making our log of {customers:,} customers")
         nats = self._stack.enter_context(a_nats(self.folder / f"nats-{place}"))
         settings = a_service(self.postgres, nats, f"ours_{place}")
-        contenders.run(contenders.seed(settings, customers))
-        contenders.tidied(settings.database_url)
+        run(contenders.seed(settings, customers))
+        contenders.tidy(settings.database_url)
         if place == "large":
             contenders.quiet(settings.database_url)
             self.tell(f"rebuilding our read model from {customers:,} events")
             began = time.perf_counter()
-            self.command(settings, "rebuild")
+            self._command(settings, "rebuild")
             self.rebuild_seconds = time.perf_counter() - began
-            self.command(settings, "rebuild", "drop")
-            contenders.tidied(settings.database_url)
+            self._command(settings, "rebuild", "drop")
+            contenders.tidy(settings.database_url)
         return settings
 
-    def command(self, settings: Settings, *words: str) -> None:
-        """Run a command of ours to its good end."""
+    def _command(self, settings: Settings, *words: str) -> None:
         self._logs.mkdir(parents=True, exist_ok=True)
         with (
             (self._logs / "commands.log").open("ab") as log,
@@ -177,7 +179,7 @@ class Bench:
             url = a_database(self.postgres, f"peer_{place}")
             key = peer_data.prepare(url)
             peer_data.seed(url, map(customer, range(customers)))
-            contenders.tidied(url)
+            contenders.tidy(url)
             self._peers[place] = PeerDatabase(url, key)
         return self._peers[place]
 
@@ -194,19 +196,19 @@ class Bench:
         """Note a figure."""
         self.report.rows.append(row)
 
-    def note(self, stage: str, what: str, who: Who, run: WrkRun | Timings) -> None:
+    def note(self, stage: str, what: str, who: Who, ran: WrkRun | Timings) -> None:
         """Note how long the answers took."""
-        is_wrk = isinstance(run, WrkRun)
+        is_wrk = isinstance(ran, WrkRun)
         self.report.distributions.append(
             Distribution(
                 stage=stage,
                 what=what,
                 who=who,
-                answers=run.answers if is_wrk else len(run.taken),
-                seconds=run.microseconds / 1e6 if is_wrk else run.seconds,
-                milliseconds=run.distribution
+                answers=ran.answers if is_wrk else len(ran.taken),
+                seconds=ran.microseconds / 1e6 if is_wrk else ran.seconds,
+                milliseconds=ran.distribution
                 if is_wrk
-                else distribution([1000 * one for one in run.taken]),
+                else distribution([1000 * one for one in ran.taken]),
             )
         )
 

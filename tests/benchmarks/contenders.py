@@ -2,7 +2,6 @@
 
 import asyncio
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -29,7 +28,7 @@ from runtime.nats_access import connected_once
 from runtime.postgres import Role, connect_as_owner, make_pool
 from runtime.settings import Settings, read_master_keys
 from tests.benchmarks.data import customer_data
-from tests.benchmarks.deployment import a_process, announced_port, ended
+from tests.benchmarks.deployment import a_process, announced_port, spawned
 from tests.benchmarks.load import Client, run
 from tests.support.builders import Writer, created
 from tests.support.dev import clean_environment
@@ -109,7 +108,7 @@ def the_peer(database_url: str, key: str, logs: Path) -> Generator[Service]:
     command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log"]
     command += ["--log-level", "warning", "--port", str(port)]
     environ = clean_environment() | {"PEER_DATABASE_URL": database_url}
-    with _log(logs, "peer") as log, _spawned(command, environ, log) as process:
+    with _log(logs, "peer") as log, spawned(command, environ, log) as process:
         service = Service(port=port, key=key, pids={"peer": process.pid})
         run(_answering(service, process))
         yield service
@@ -119,7 +118,7 @@ def the_peer(database_url: str, key: str, logs: Path) -> Generator[Service]:
 def the_bare(logs: Path) -> Generator[Service]:
     """Handlers that do nothing."""
     command = [sys.executable, "-m", "tests.benchmarks.bare"]
-    with _log(logs, "bare") as log, _spawned(command, clean_environment(), log) as process:
+    with _log(logs, "bare") as log, spawned(command, clean_environment(), log) as process:
         yield Service(port=announced_port(process), key="", pids={"bare": process.pid})
 
 
@@ -199,21 +198,6 @@ async def _answering(service: Service, process: "subprocess.Popen[bytes]") -> No
 
 
 @contextmanager
-def _spawned(
-    command: list[str], environ: dict[str, str], log: IO[bytes]
-) -> "Generator[subprocess.Popen[bytes]]":
-    process = children.spawn(
-        command,
-        env=environ,
-        death_signal=signal.SIGTERM,
-        stdout=subprocess.PIPE,
-        stderr=log.fileno(),
-    )
-    with ended(process):
-        yield process
-
-
-@contextmanager
 def _log(logs: Path, name: str) -> Generator[IO[bytes]]:
     logs.mkdir(parents=True, exist_ok=True)
     with (logs / f"{name}.log").open("ab") as log:
@@ -232,7 +216,7 @@ def quiet(database_url: str) -> None:
         owner.execute("CHECKPOINT")
 
 
-def tidied(database_url: str) -> None:
+def tidy(database_url: str) -> None:
     """Vacuum and analyse now, as is done by itself some time after so many new rows."""
     with psycopg.connect(database_url, autocommit=True) as owner:
         owner.execute("VACUUM ANALYZE")

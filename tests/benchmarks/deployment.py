@@ -9,10 +9,10 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from secrets import token_urlsafe
-from typing import IO, Final
+from typing import IO, Any, Final
 
 import psycopg
 from psycopg import sql
@@ -100,18 +100,25 @@ def environment(settings: Settings) -> dict[str, str]:
     }
 
 
-@contextmanager
 def a_process(
     settings: Settings, *command: str, log: IO[bytes] | None = None
-) -> Generator[subprocess.Popen[bytes]]:
+) -> AbstractContextManager[subprocess.Popen[bytes]]:
     """A process of the service, until the block ends; `log` gets what it says."""
     said = sys.stderr if log is None else log
+    return spawned([*CUSTOMERS, *command], environment(settings), said)
+
+
+@contextmanager
+def spawned(
+    command: list[str], environ: dict[str, str], log: IO[Any]
+) -> Generator[subprocess.Popen[bytes]]:
+    """A process, until the block ends; `log` gets what it says."""
     process = children.spawn(
-        [*CUSTOMERS, *command],
-        env=environment(settings),
+        command,
+        env=environ,
         death_signal=signal.SIGTERM,
         stdout=subprocess.PIPE,
-        stderr=said.fileno(),
+        stderr=log.fileno(),
     )
     with ended(process):
         yield process

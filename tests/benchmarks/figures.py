@@ -8,6 +8,9 @@ Sense: TypeAlias = Literal["more", "less"]
 Who: TypeAlias = Literal["ours", "peer", "bare"]
 SERVICES: Final[tuple[Who, ...]] = ("ours", "peer")
 TIMES: Final = "\N{MULTIPLICATION SIGN}"
+API_MEGABYTES: Final = 150
+AT_FLOOR: Final = 2.0
+"""A list is at its floor when it takes at most so many times as long as one that finds nobody."""
 
 
 class Target(Struct, frozen=True, kw_only=True):

@@ -17,11 +17,16 @@ from events.batches import Message, Publisher
 from events.jetstream import CHAIN_HEADER, DIGEST_HEADER, POSITION_HEADER
 from runtime.embedded.binaries import find_postgres
 from runtime.failure import Failure
+from tests.benchmarks.bench import Bench
+from tests.benchmarks.deployment import a_nats
+from tests.benchmarks.figures import Row
 
 _PAYLOAD_BYTES: Final = 350
 _BODY_BYTES: Final = 700
 _BLOCK_BYTES: Final = 1024 * 1024
 _WAIT_SECONDS: Final = 10.0
+_CLIENTS: Final = (1, 32)
+_PUBLISHED_AT_ONCE: Final = (1, 100, 1_000)
 _STREAM: Final = "limits"
 
 # The columns and unique keys of log.events, without its checks.
@@ -47,6 +52,33 @@ SELECT 1, 'acme', gen_random_uuid(), 1, gen_random_uuid(), gen_random_uuid(), 'C
        gen_random_uuid(), '\\x{"ab" * _PAYLOAD_BYTES}'::bytea, '{{}}'::bytea, clock_timestamp(),
        '\\x{"cd" * 32}'::bytea, '\\x{"ef" * 32}'::bytea
 """
+
+
+def measure_limits(bench: Bench) -> None:
+    """Rows into Postgres one by one and all at once, and batches of messages into JetStream."""
+    seconds = bench.sizes.seconds
+    url = bench.empty_database("limits")
+    for clients in _CLIENTS:
+        bench.tell(f"pgbench, single inserts, {clients} clients")
+        try:
+            found = single_inserts(url, max(1, round(seconds / 2)), clients)
+        except LookupError as error:
+            bench.report.skipped["limits: pgbench"] = str(error)
+            break
+        _limit(bench, f"single inserts, {clients} client{'s' * (clients > 1)}", found)
+    bench.tell("binary COPY")
+    rows = bench.sizes.customers // 4
+    _limit(bench, "binary COPY, rows", binary_copy(url, rows))
+    bench.drop_database("limits")
+    with a_nats(bench.folder / "nats-limits") as nats:
+        for batch in _PUBLISHED_AT_ONCE:
+            bench.tell(f"atomic batches of {batch:,} messages")
+            found = batch_publish(nats.url, batch, max(1, seconds / 2))
+            _limit(bench, f"JetStream, batches of {batch:,}", found)
+
+
+def _limit(bench: Bench, what: str, found: float) -> None:
+    bench.row(Row(stage="limits", what=what, unit="/s", beside=found, beside_what="limit"))
 
 
 def single_inserts(dsn: str, seconds: float, clients: int) -> float:

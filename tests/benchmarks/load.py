@@ -58,14 +58,17 @@ class Timings(Struct, kw_only=True):
 
 def percentile(values: Sequence[float], percent: float) -> float:
     """The smallest of the values that so many percent of them do not exceed."""
-    place = max(1, math.ceil(len(values) * percent / 100))
-    return sorted(values)[place - 1]
+    return _percentiles(values, [percent])[0]
 
 
 def distribution(milliseconds: Sequence[float]) -> list[float]:
     """The values at PERCENTILES."""
-    ordered = sorted(milliseconds)
-    return [ordered[max(1, math.ceil(len(ordered) * one / 100)) - 1] for one in PERCENTILES]
+    return _percentiles(milliseconds, PERCENTILES)
+
+
+def _percentiles(values: Sequence[float], percents: Sequence[float]) -> list[float]:
+    ordered = sorted(values)
+    return [ordered[max(1, math.ceil(len(ordered) * one / 100)) - 1] for one in percents]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -82,6 +85,7 @@ class _Connection(asyncio.Protocol):
         self._waiting: asyncio.Future[Answer] | None = None
         self._transport: asyncio.WriteTransport | None = None
         self.used_at = now()
+        self.is_kept = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop's is one without saying so.
@@ -148,9 +152,16 @@ class Client:
 
     async def ask(self, request: bytes) -> Answer:
         """The answer to a request. Raises Refused when it is not 2xx."""
-        connection = await self._connection()
-        answer = await connection.ask(request)
-        connection.used_at = now()
+        connection = self._kept() or await self._connect()
+        try:
+            answer = await connection.ask(request)
+        except ConnectionError:
+            if not connection.is_kept:
+                raise
+            # It was ended while the request was on its way, as any server may do.
+            connection = await self._connect()
+            answer = await connection.ask(request)
+        connection.used_at, connection.is_kept = now(), True
         self._idle.append(connection)
         if not 200 <= answer.status < 300:
             asked = request.partition(b"\r\n")[0].decode()
@@ -166,13 +177,16 @@ class Client:
         """The body of an answer to a POST."""
         return (await self.ask(self.request("POST", path, body))).body
 
-    async def _connection(self) -> _Connection:
+    def _kept(self) -> _Connection | None:
         while self._idle:
             # The last of them was used last.
             connection = self._idle.pop()
             if connection.is_open and now() < connection.used_at + _IDLE_SECONDS:
                 return connection
             connection.close()
+        return None
+
+    async def _connect(self) -> _Connection:
         _, made = await asyncio.get_running_loop().create_connection(
             _Connection, "127.0.0.1", self._port
         )

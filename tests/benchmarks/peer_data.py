@@ -56,8 +56,6 @@ class Customer(Base):
     """A customer; a deleted one stays, out of every index but the primary key's."""
 
     __tablename__ = "customers"
-    # Nothing is read back after an insert: no default that an answer shows is the server's.
-    __mapper_args__ = {"eager_defaults": False}  # noqa: RUF012 - so SQLAlchemy reads it
 
     id: Mapped[UUID] = mapped_column(primary_key=True, default=uuid7)
     workspace_id: Mapped[str]

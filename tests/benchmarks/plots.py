@@ -10,7 +10,15 @@ from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullLocator
 
-from tests.benchmarks.figures import SERVICES, TIMES, Distribution, Report, Who, number_words
+from tests.benchmarks.figures import (
+    API_MEGABYTES,
+    SERVICES,
+    TIMES,
+    Distribution,
+    Report,
+    Who,
+    number_words,
+)
 from tests.benchmarks.load import PERCENTILES
 
 _COLOURS: Final[dict[Who, str]] = {"ours": "#1b7f5c", "peer": "#c2703d", "bare": "#7a7f87"}
@@ -60,19 +68,29 @@ def _ratios(report: Report) -> Figure | None:
     colours = [_MISSED if row.reached is False else _COLOURS["ours"] for row in rows]
     axes.barh(places, ratios, color=colours, height=0.62)
     axes.set_xscale("log")
+    beside_the_bars = axes.get_yaxis_transform()
     for place, row, ratio in zip(places, rows, ratios, strict=True):
-        label = f" {number_words(ratio)}{TIMES}"
-        axes.annotate(label, (max(ratio, 1e-3), place), va="center", fontsize=9)
-        wanted = row.target.ratio if row.target else None
-        if wanted:
-            axes.plot([wanted, wanted], [place - 0.42, place + 0.42], color="black", linewidth=1.6)
+        label = f"{number_words(ratio)}{TIMES}"
+        axes.text(1.01, place, label, va="center", fontsize=9, transform=beside_the_bars)
+        to_reach = row.target.ratio if row.target else None
+        if to_reach:
+            axes.plot(
+                [to_reach, to_reach],
+                [place - 0.42, place + 0.42],
+                color="black",
+                linewidth=1.8,
+                zorder=3,
+            )
     axes.set_yticks(places, [f"{row.what}  vs {row.beside_what}" for row in rows])
     axes.axvline(1, color="#7a7f87", linewidth=0.8)
-    axes.set_xlim(min(0.1, *ratios) * 0.9, max(ratios) * 2.2)
-    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}{TIMES}")
+    wanted = [row.target.ratio for row in rows if row.target and row.target.ratio]
+    axes.set_xlim(min(0.1, *ratios) * 0.9, max(1, *ratios, *wanted) * 1.2)
+    _tick(axes.xaxis, TIMES)
     axes.grid(visible=False, axis="y")
     axes.set_ylim(-0.7, len(rows) - 0.3)
-    axes.set_title("How many times as good as what stands beside (black: to reach, red: missed)")
+    axes.set_title(
+        "How many times as good as what stands beside (black line: to reach; red: missed)"
+    )
     return figure
 
 
@@ -101,7 +119,9 @@ def _lists(report: Report) -> Figure | None:
         most = row.target.at_most if row.target else None
         if most:
             label = "to reach" if place == 0 else None
-            axes.scatter([most], [place], marker="|", color="black", s=150, zorder=3, label=label)
+            # Below the line, where no number is.
+            below = place - 0.3
+            axes.scatter([most], [below], marker="^", color="black", s=28, zorder=3, label=label)
     axes.set_xscale("log")
     values = [value for row in rows for value in (row.ours, row.beside) if value]
     axes.set_xlim(min(values) / 2.5, max(values) * 2.5)
@@ -132,6 +152,8 @@ def _latencies(report: Report) -> Figure | None:
         _one_latency(axes, [one for one in report.distributions if one.what == what], what)
     for axes in list(figure.axes)[len(whats) :]:
         axes.remove()
+    lines_of = {str(line.get_label()): line for axes in figure.axes for line in axes.get_lines()}
+    figure.legend(lines_of.values(), lines_of, loc="outside lower center", ncols=3, frameon=False)
     return figure
 
 
@@ -147,7 +169,6 @@ def _one_latency(axes: Axes, found: list[Distribution], what: str) -> None:
     axes.set_xlim(0, _rarity(99.9))
     axes.set_title(_short(what))
     axes.set_ylabel("ms")
-    axes.legend(frameon=False, fontsize=9)
 
 
 def _rarity(percent: float) -> float:
@@ -163,9 +184,13 @@ def _memory(report: Report) -> Figure | None:
     for one in report.memory:
         minutes = [second / 60 for second in one.seconds]
         axes.plot(minutes, one.megabytes, label=one.process)
-    axes.axhline(150, color="black", linewidth=0.9, linestyle="--")
-    axes.annotate("the API's limit", (0, 150), (4, 4), textcoords="offset points", fontsize=9)
-    axes.set_ylim(0, max(165, *(1.08 * max(one.megabytes) for one in report.memory)))
+    axes.axhline(API_MEGABYTES, color="black", linewidth=0.9, linestyle="--")
+    axes.annotate(
+        "the API's limit", (0, API_MEGABYTES), (4, 4), textcoords="offset points", fontsize=9
+    )
+    axes.set_ylim(
+        0, max(1.1 * API_MEGABYTES, *(1.08 * max(one.megabytes) for one in report.memory))
+    )
     axes.set_xlim(left=0)
     axes.set_xlabel("minutes of load")
     axes.set_ylabel("resident memory, MB")
@@ -178,10 +203,10 @@ def _short(what: str) -> str:
     return what.removesuffix(", p99").removesuffix(", p50")
 
 
-def _tick(axis: Axis) -> None:
+def _tick(axis: Axis, unit: str = "") -> None:
     """Names at 1, 2 and 5 of each power of ten."""
     axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axis.set_major_formatter(lambda value, _: f"{value:,g}")
+    axis.set_major_formatter(lambda value, _: f"{value:,g}{unit}")
     axis.set_minor_locator(NullLocator())
 
 

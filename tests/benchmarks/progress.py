@@ -9,7 +9,7 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 from rich.text import Text
 
-from tests.benchmarks.figures import Row, number_words
+from tests.benchmarks.figures import Row, quantity
 
 
 class Teller:
@@ -51,9 +51,10 @@ class Teller:
         self._left.pop(self._stage, None)
         for row in rows:
             style = "red" if row.reached is False else "green"
-            beside = f", {row.beside_what} {number_words(row.beside)}" if row.beside else ""
-            ours = "" if row.ours is None else f" {number_words(row.ours)} {row.unit}"
-            self._console.print(Text(f"  {row.what}:{ours}{beside}", style=style))
+            figures = [f"ours {quantity(row.ours, row.unit)}"] if row.ours is not None else []
+            if row.beside is not None:
+                figures.append(f"{row.beside_what} {quantity(row.beside, row.unit)}")
+            self._console.print(Text(f"  {row.what}: {', '.join(figures)}", style=style))
         if trouble:
             self._console.print(Text(f"  {self._stage}: {trouble}", style="yellow"))
 

@@ -5,7 +5,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from tests.benchmarks.figures import TIMES, Report, Row, number_words, quantity, target_words
+from tests.benchmarks.figures import (
+    AT_FLOOR,
+    TIMES,
+    Report,
+    Row,
+    number_words,
+    quantity,
+    target_words,
+)
 
 _VERDICT = {True: "✓", False: "✗", None: ""}
 _STYLE = {True: "green", False: "bold red", None: ""}
@@ -52,7 +60,8 @@ def footnotes(report: Report) -> list[str]:
     """What the table cannot say in so few words."""
     floors = {row.target.floor for row in report.rows if row.target and row.target.floor}
     return [
-        f"* or at its floor: {quantity(floor, 'ms')}, twice the p99 of a list that finds nobody."
+        f"* or at its floor: {quantity(floor, 'ms')}, {number_words(AT_FLOOR)}{TIMES} the p99 of a "
+        "list that finds nobody."
         for floor in sorted(floors)
     ]
 

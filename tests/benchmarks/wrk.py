@@ -12,7 +12,7 @@ from msgspec import Struct
 
 from runtime.embedded import children
 from tests.benchmarks.deployment import ended
-from tests.benchmarks.load import PERCENTILES, Refused
+from tests.benchmarks.load import Refused
 from tests.support.dev import clean_environment
 
 _SCRIPT: Final = Path(__file__).with_name("load.lua")
@@ -23,7 +23,7 @@ class Missing(Exception):
 
 
 class WrkRun(Struct, frozen=True, kw_only=True):
-    """What was counted; the percentiles are microseconds at PERCENTILES."""
+    """What was counted; the percentiles are microseconds at load.PERCENTILES."""
 
     answers: int
     microseconds: int
@@ -38,12 +38,8 @@ class WrkRun(Struct, frozen=True, kw_only=True):
 
     @property
     def distribution(self) -> list[float]:
-        """Milliseconds at PERCENTILES."""
+        """Milliseconds at load.PERCENTILES."""
         return [one / 1000 for one in self.percentiles]
-
-    def milliseconds(self, percent: float) -> float:
-        """What so many percent of the answers took at most; a percent of PERCENTILES."""
-        return self.distribution[PERCENTILES.index(percent)]
 
 
 def find_wrk() -> str:

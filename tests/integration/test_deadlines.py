@@ -7,6 +7,7 @@ from typing import TypeAlias
 import pytest
 
 from command_side.app import CommandSide
+from command_side.appender import Appender
 from command_side.commands import (
     BulkRow,
     BulkUpsert,
@@ -15,13 +16,15 @@ from command_side.commands import (
     DeleteCustomer,
     UpdateCustomer,
 )
+from command_side.deadline import Deadline
 from command_side.handler import Terms, Written
 from events.append import Group, Outcome, StreamEvent, VersionConflict
-from events.envelope import CustomerId, WorkspaceId
+from events.envelope import CustomerId, Position, WorkspaceId
 from events.errors import LogUnavailable
+from events.keys import Keyring
 from events.memory_log import MemoryLog
 from runtime.settings import Settings
-from tests.support.builders import an_origin, some_changes
+from tests.support.builders import Writer, an_origin, some_changes
 from tests.support.interrupting import a_side
 from tests.support.signals import until
 
@@ -161,3 +164,21 @@ async def test_of_what_was_sent_nobody_says_that_nothing_was_written(
         await until(is_written)
 
     assert told == ["The database is too slow; whether the write counts is not known yet."]
+
+
+async def test_for_those_who_were_all_given_up_nothing_is_sent(keyring: Keyring) -> None:
+    async def unheard(_: Position) -> None:
+        """Nobody is rung."""
+
+    log, writer = SilentLog(), Writer(keyring)
+    appender = Appender(log, on_appended=unheard)
+    running = asyncio.create_task(appender.run())
+    await asyncio.gather(*(appender.append(writer.creation(), Deadline(30)) for _ in range(2)))
+    assert log.sent == 1
+
+    # Behind a call that was shared others are waited for, and this one's time is over by then.
+    with pytest.raises(LogUnavailable, match="nothing was written"):
+        await appender.append(writer.creation(), Deadline(0))
+    appender.close()
+    await running
+    assert log.sent == 1

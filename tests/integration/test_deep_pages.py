@@ -15,11 +15,7 @@ from query_side.list_query import NEWEST_FIRST, Filters, ListQuery
 from runtime.settings import Settings
 from tests.support.builders import ACME, GLOBEX, JANE, Writer
 from tests.support.projecting import projecting
-
-SMALL = """
-CREATE OR REPLACE FUNCTION edition_1.stretch_size() RETURNS bigint
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 3::bigint'
-"""
+from tests.support.seeding import set_stretch_size
 
 MISCOUNTED = """
 SELECT count(*) FROM (
@@ -118,7 +114,7 @@ async def test_every_page_is_its_part_of_the_list_whatever_happened_before(
     owner: Connection[TupleRow],
     seed: int,
 ) -> None:
-    owner.execute(SMALL)
+    set_stretch_size(owner, 3)
     histories = Histories(postgres_log, keyring, seed)
     async with projecting(settings, keyring) as model:
         for _ in range(4):
@@ -147,7 +143,7 @@ async def test_every_page_is_its_part_of_the_list_whatever_happened_before(
 async def test_customers_counted_anew_stand_in_full_stretches(
     settings: Settings, keyring: Keyring, postgres_log: PostgresLog, owner: Connection[TupleRow]
 ) -> None:
-    owner.execute(SMALL)
+    set_stretch_size(owner, 3)
     histories = Histories(postgres_log, keyring, 7)
     await histories.go_on(60)
     async with projecting(settings, keyring) as model:

@@ -11,15 +11,12 @@ from psycopg.rows import TupleRow
 
 from query_side.list_query import Filters, ListQuery
 from runtime.text import search_patterns, search_text
+from tests.support.seeding import set_stretch_size
 
 CUSTOMERS = 600
 RANKED = 100
 """Instead of ten thousand."""
 
-SMALL = """
-CREATE OR REPLACE FUNCTION edition_1.stretch_size() RETURNS bigint
-LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS 'SELECT 10::bigint'
-"""
 INSERT = """
 INSERT INTO edition_1.customers (
     workspace_id, customer_id, version, position, born, created_at, updated_at, document,
@@ -41,7 +38,7 @@ def seed(owner: Connection[TupleRow], name_of: Callable[[int], str]) -> list[tup
     """Customers with these first names, seven in a moment; name and document, the newest first."""
     chance = random.Random(5)  # noqa: S311 - customers to repeat, not a secret
     made: list[tuple[tuple[datetime, UUID], str, bytes]] = []
-    owner.execute(SMALL)
+    set_stretch_size(owner, 10)
     for number in range(CUSTOMERS):
         customer_id = UUID(int=chance.getrandbits(128))
         created_at = datetime(2026, 1, 1, tzinfo=UTC) + timedelta(seconds=number // 7)
@@ -89,7 +86,7 @@ def every(number: int) -> Callable[[int], str]:
 
 
 def between(first: int, last: int) -> Callable[[int], str]:
-    """Those made in some stretch of time match."""
+    """Those made in some span of time match."""
     return lambda customer: [*_RANKS][customer % 4] if first <= customer < last else "jane"
 
 

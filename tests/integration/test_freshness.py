@@ -7,17 +7,20 @@ import msgspec
 import pytest
 
 from events.customer import CustomerDeleted, CustomerUpdated, PreviousData
-from events.envelope import Position
+from events.envelope import CustomerId, Position
 from events.keys import Keyring
 from events.log import PostgresLog
 from events.token import Token
+from query_side import queries
 from query_side.freshness import Demand, Freshness, NotShownYet
+from query_side.queries import ReadModel
 from query_side.results import FoundCustomer
 from runtime.ids import new_id
-from runtime.postgres import connect_as_owner
+from runtime.postgres import ANSWER_SECONDS, Role, connect_as_owner, make_pool
 from runtime.settings import Settings
-from tests.support.builders import GLOBEX, JANE, Writer
+from tests.support.builders import ACME, GLOBEX, JANE, Writer
 from tests.support.projecting import Projecting, projecting
+from tests.support.proxy import database_line
 from tests.support.querying import Reader, reading
 
 ANY = Demand()
@@ -313,3 +316,19 @@ async def test_reads_go_on_when_their_connections_were_cut(
                 " WHERE application_name = 'test query side'"
             )
         assert (await meta(reader, "/customers"))["total"] == 1
+
+
+async def test_a_connection_that_falls_silent_keeps_nobody_waiting_longer_than_a_look_up_may(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(queries, "LOOK_UP_SECONDS", 0.5)
+    async with (
+        database_line(settings, words=b"get_customers(", hold="answer") as (line, through_line),
+        make_pool(through_line, Role.API, "test api", size=2) as pool,
+        asyncio.timeout(ANSWER_SECONDS / 2),
+    ):
+        model = ReadModel(pool, settings.log_id)
+        gets = (model.get_customer(ACME, CustomerId(new_id())) for _ in range(3))
+        found = await asyncio.gather(*gets)
+        assert line.is_holding.is_set()
+    assert [one.document for one in found] == [None] * 3

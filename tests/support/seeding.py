@@ -1,7 +1,14 @@
 """Many customers at once, put straight into the read model."""
 
-from psycopg import Connection
+from typing import Final
+
+from psycopg import Connection, sql
 from psycopg.rows import TupleRow
+
+_STRETCH_SIZE: Final = """
+CREATE OR REPLACE FUNCTION edition_1.stretch_size() RETURNS bigint
+LANGUAGE sql IMMUTABLE SET search_path = pg_catalog, pg_temp AS $$SELECT {}::bigint$$
+"""
 
 _SEED = r"""
 INSERT INTO edition_1.customers (
@@ -29,6 +36,11 @@ UNION ALL
 SELECT workspace_id, tag_keys[1], tag_spellings[1], count(*) FROM edition_1.customers
  WHERE workspace_id = %(workspace)s GROUP BY 1, 2, 3
 """
+
+
+def set_stretch_size(owner: Connection[TupleRow], customers: int) -> None:
+    """Let so many customers fill a stretch, so that a few stand in several."""
+    owner.execute(sql.SQL(_STRETCH_SIZE).format(customers))
 
 
 def seed_customers(owner: Connection[TupleRow], workspace: str, customers: int) -> None:

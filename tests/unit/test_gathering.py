@@ -102,3 +102,18 @@ async def test_whoever_gives_up_stops_no_other() -> None:
     assert await other == {1: "acme 1"}
     assert await waiting == {2: "acme 2"}
     assert shelf.calls == [(ACME, [1]), (ACME, [2])]
+
+
+async def test_for_those_who_all_gave_up_no_call_is_made() -> None:
+    shelf = Shelf()
+    first = shelf.ask(1)
+    await until(shelf.has_begun(1))
+    given_up = shelf.ask(2)
+    await asyncio.wait([given_up], timeout=0)
+    given_up.cancel()
+    await asyncio.wait([given_up])
+    shelf.open.set()
+
+    assert await first == {1: "acme 1"}
+    assert await shelf.ask(3) == {3: "acme 3"}
+    assert shelf.calls == [(ACME, [1]), (ACME, [3])]

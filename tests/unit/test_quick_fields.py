@@ -1,6 +1,7 @@
 """A customer read in one go is the customer that is read member by member."""
 
 import json
+import tracemalloc
 
 import hypothesis.strategies as st
 import pytest
@@ -171,3 +172,15 @@ def test_rows_with_nothing_beside_them_are_split_in_one_go(body: bytes, pointer:
     quick = split_quickly(body, "customers", 500)
     assert quick is not None
     assert (quick.rows, quick.pointer) == ([b'{"a":1}', b"{}"], pointer)
+
+
+def test_of_far_too_many_rows_no_more_is_kept_than_was_sent() -> None:
+    body = b"[" + b"0," * 200_000 + b"0]"
+    tracemalloc.start()
+    try:
+        with pytest.raises(ApiError):
+            parse_rows(body, member="customers", most=500)
+        _, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert most < 3 * len(body)

@@ -1,68 +1,24 @@
-"""What is measured beside requests: a rebuild, the memory of a long load, and the limits."""
+"""What our processes hold in memory under a long load, and that it has to stay so."""
 
 import asyncio
 from typing import Final
 
 import msgspec
 
-from tests.benchmarks import contenders, limits
+from tests.benchmarks import contenders
 from tests.benchmarks.bench import Bench
 from tests.benchmarks.contenders import CUSTOMERS_PATH, Service
 from tests.benchmarks.data import customer
-from tests.benchmarks.deployment import a_nats
-from tests.benchmarks.figures import Memory, Row, Target, rise
+from tests.benchmarks.figures import API_MEGABYTES, Memory, Row, Target, rise
 from tests.benchmarks.load import Client, open_loop, run
 from tests.benchmarks.wrk import Missing
 from tests.support.signals import at
 
-API_MEGABYTES: Final = 150
-FLAT: Final = 0.03
+_FLAT: Final = 0.03
 """Memory is flat when the line through the second half of its samples rises by at most so much."""
 _SAMPLE_SECONDS: Final = 10.0
 _WRITES: Final = 200
 _READS: Final = 400
-_PUBLISHED_AT_ONCE: Final = (1, 100, 1_000)
-
-
-def rebuild_all(bench: Bench) -> None:
-    """The read model of all customers built anew, indexes included, while nothing else goes on."""
-    bench.settings("large")
-    bench.row(
-        Row(
-            stage="rebuild",
-            what=f"rebuild of {bench.sizes.customers:,} events",
-            unit="/s",
-            ours=bench.sizes.customers / bench.rebuild_seconds,
-            target=Target(at_least=25_000),
-        )
-    )
-
-
-def measure_limits(bench: Bench) -> None:
-    """What Postgres and JetStream can do by themselves, with rows and messages as ours."""
-    seconds = bench.sizes.seconds
-    url = bench.empty_database("limits")
-    for clients in (1, 32):
-        bench.tell(f"pgbench, single inserts, {clients} clients")
-        try:
-            found = limits.single_inserts(url, max(1, round(seconds / 2)), clients)
-        except LookupError as error:
-            bench.report.skipped["limits: pgbench"] = str(error)
-            break
-        _limit(bench, f"single inserts, {clients} client{'s' * (clients > 1)}", "/s", found)
-    bench.tell("binary COPY")
-    rows = bench.sizes.customers // 4
-    _limit(bench, "binary COPY, rows", "/s", limits.binary_copy(url, rows))
-    bench.drop_database("limits")
-    with a_nats(bench.folder / "nats-limits") as nats:
-        for batch in _PUBLISHED_AT_ONCE:
-            bench.tell(f"atomic batches of {batch:,} messages")
-            found = limits.batch_publish(nats.url, batch, max(1, seconds / 2))
-            _limit(bench, f"JetStream, batches of {batch:,}", "/s", found)
-
-
-def _limit(bench: Bench, what: str, unit: str, found: float) -> None:
-    bench.row(Row(stage="limits", what=what, unit=unit, beside=found, beside_what="limit"))
 
 
 def hold_memory(bench: Bench) -> None:
@@ -91,7 +47,7 @@ def hold_memory(bench: Bench) -> None:
                 unit="%",
                 better="less",
                 ours=100 * rise(memory),
-                target=Target(at_most=100 * FLAT),
+                target=Target(at_most=100 * _FLAT),
             )
         )
 
