@@ -47,19 +47,30 @@ class Row(Struct, frozen=True, kw_only=True):
     @property
     def reached(self) -> bool | None:
         """Whether the target is reached; None without one, or without a figure to judge."""
-        target, ours = self.target, self.ours
-        if target is None or ours is None or (target.ratio is not None and self.ratio is None):
-            return None
-        return (
-            (target.at_most is None or ours <= target.at_most)
-            and (target.at_least is None or ours >= target.at_least)
-            and (target.ratio is None or self._ratio_is_enough(target, ours))
-        )
+        verdicts = [verdict for _, verdict in self.judged]
+        return all(verdicts) if verdicts and None not in verdicts else None
 
-    def _ratio_is_enough(self, target: Target, ours: float) -> bool:
-        if target.floor is not None and ours <= target.floor:
-            return True
-        return target.ratio is not None and (self.ratio or 0.0) >= target.ratio
+    @property
+    def judged(self) -> list[tuple[str, bool | None]]:
+        """Each part of the target in words, and whether it is reached."""
+        target, ours = self.target or Target(), self.ours
+        judged: list[tuple[str, bool | None]] = []
+        if target.at_most is not None:
+            words = f"≤ {quantity(target.at_most, self.unit)}"
+            judged.append((words, None if ours is None else ours <= target.at_most))
+        if target.at_least is not None:
+            words = f"≥ {quantity(target.at_least, self.unit)}"
+            judged.append((words, None if ours is None else ours >= target.at_least))
+        if target.ratio is not None:
+            words = f"{number_words(target.ratio)}{TIMES}{'' if target.floor is None else '*'}"
+            judged.append((words, self._is_ratio_enough(target)))
+        return judged
+
+    def _is_ratio_enough(self, target: Target) -> bool | None:
+        if self.ratio is None or self.ours is None or target.ratio is None:
+            return None
+        is_at_floor = target.floor is not None and self.ours <= target.floor
+        return is_at_floor or self.ratio >= target.ratio
 
 
 class Distribution(Struct, frozen=True, kw_only=True):
@@ -95,21 +106,6 @@ class Report(Struct, kw_only=True):
     skipped: dict[str, str] = {}
     failed: dict[str, str] = {}
     stage_seconds: dict[str, float] = {}
-
-
-def target_words(target: Target | None, unit: str) -> str:
-    """A target as the table has it."""
-    if target is None:
-        return ""
-    parts: list[str] = []
-    if target.at_most is not None:
-        parts.append(f"≤ {quantity(target.at_most, unit)}")
-    if target.at_least is not None:
-        parts.append(f"≥ {quantity(target.at_least, unit)}")
-    if target.ratio is not None:
-        floor = "" if target.floor is None else "*"
-        parts.append(f"{number_words(target.ratio)}{TIMES}{floor}")
-    return ", ".join(parts)
 
 
 def quantity(value: float, unit: str) -> str:

@@ -12,7 +12,6 @@ from tests.benchmarks.figures import (
     Row,
     number_words,
     quantity,
-    target_words,
 )
 
 _VERDICT = {True: "✓", False: "✗", None: ""}
@@ -80,4 +79,11 @@ def _cells(row: Row) -> tuple[str, str, str, str, str]:
     ratio = "" if row.ratio is None else f"{number_words(row.ratio)}{TIMES}"
     beside = "" if row.beside is None else f"{quantity(row.beside, row.unit)} {row.beside_what}"
     ours = "" if row.ours is None else quantity(row.ours, row.unit)
-    return row.what, ours, beside, ratio, target_words(row.target, row.unit)
+    return row.what, ours, beside, ratio, ", ".join(_target(row))
+
+
+def _target(row: Row) -> list[str]:
+    """The parts of the target; where there are several, each with its own verdict."""
+    if len(row.judged) == 1:
+        return [words for words, _ in row.judged]
+    return [f"{words} {_VERDICT[verdict]}".rstrip() for words, verdict in row.judged]

@@ -168,7 +168,7 @@ def test_the_table_says_plainly_what_was_missed_skipped_and_failed_within_100_co
     assert "12,346/s" in good
     assert "✓" in good
     assert "1.5\N{MULTIPLICATION SIGN}" in missed
-    assert "✗" in missed
+    assert "≤ 200 ms ✓, 20\N{MULTIPLICATION SIGN}* ✗" in missed
     assert "skipped post: wrk is not there" in text
     assert "failed get: it broke" in text
     assert "| GET by id, 32 connections | 12,346/s |" in showing.markdown(report)
