@@ -24,8 +24,6 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 """Error codes of the server: the stream does not end where the publisher believes."""
 
 _SUBJECT: Final = re.compile(r"[!-~]+")
-_IN: Final = "Nats-Expected-Stream: "
-_BEHIND: Final = "Nats-Expected-Last-Sequence: "
 BATCH_HEADERS_BYTES: Final = 256
 """More than the headers take that make a message one of a batch."""
 
@@ -153,14 +151,14 @@ class _Answers:
 def _wire_of_batch(
     messages: Sequence[Message], stream: str, last_sequence: int, inbox: str
 ) -> bytes:
-    batch_id = str(new_id())
     count = len(messages)
+    batch_id = str(new_id()) if count > 1 else ""
     pieces: list[bytes] = []
     for number, message in enumerate(messages, start=1):
-        headers = f"{_IN}{stream}\r\n"
+        headers = f"Nats-Expected-Stream: {stream}\r\n"
         if number == 1:
-            headers += f"{_BEHIND}{last_sequence}\r\n"
-        if count > 1:
+            headers += f"Nats-Expected-Last-Sequence: {last_sequence}\r\n"
+        if batch_id:
             headers += f"Nats-Batch-Id: {batch_id}\r\nNats-Batch-Sequence: {number}\r\n"
             if number == count:
                 headers += "Nats-Batch-Commit: 1\r\n"
@@ -172,11 +170,10 @@ def _wire_of_batch(
 def _wire_one_by_one(
     messages: Sequence[Message], stream: str, last_sequence: int, inbox: str
 ) -> bytes:
-    pieces: list[bytes] = []
-    for sequence, message in enumerate(messages, start=last_sequence):
-        headers = f"{_IN}{stream}\r\n{_BEHIND}{sequence}\r\n"
-        _append_wire(pieces, message, headers, inbox)
-    return b"".join(pieces)
+    return b"".join(
+        _wire_of_batch([message], stream, sequence, inbox)
+        for sequence, message in enumerate(messages, start=last_sequence)
+    )
 
 
 def _append_wire(pieces: list[bytes], message: Message, headers: str, reply: str) -> None:

@@ -113,23 +113,24 @@ def read_text(body: bytes) -> str:
 
 
 def _check_depth(text: str, pointer: str) -> None:
-    if text.count("[") + text.count("{") <= DEEPEST:
+    if _is_certainly_shallow(text):
         return
     brackets = _NO_BRACKET.sub("", _STRING.sub("", text))
     if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets)) > DEEPEST:
         refuse_depth(pointer)
 
 
+def _is_certainly_shallow(text: str) -> bool:
+    return text.count("[") + text.count("{") <= DEEPEST
+
+
 def is_certainly_plain(text: str) -> bool:
     """Whether a JSON text holds no control character, tab and newline among them, and no half of a
     surrogate pair, and is not nested too deep. It may be plain all the same when this says no.
     """
-    if text.count("[") + text.count("{") > DEEPEST:
-        return False
-    if "\\" in text:
-        return not (_is_suspicious(text) or "\\n" in text or "\\t" in text)
-    # Bare ones below the space are bad syntax; so only those that JSON allows are left.
-    return "\x7f" not in text if text.isascii() else not _HIGH_CONTROL.search(text)
+    return _is_certainly_shallow(text) and not (
+        _is_suspicious(text) or "\\n" in text or "\\t" in text
+    )
 
 
 def has_doubled_names(text: str) -> bool:
@@ -142,10 +143,10 @@ def has_doubled_names(text: str) -> bool:
 
 
 def _is_suspicious(text: str) -> bool:
-    # Most texts are plain ASCII without an escape, which is quick to see.
-    if text.isascii() and "\\" not in text and "\x7f" not in text:
-        return False
-    return _SUSPECT.search(text) is not None
+    # Bare ones below the space are bad syntax; without an escape only those above are left.
+    if "\\" in text:
+        return _SUSPECT.search(text) is not None
+    return "\x7f" in text if text.isascii() else _HIGH_CONTROL.search(text) is not None
 
 
 def _split_unreadable(
