@@ -4,8 +4,10 @@ import base64
 import itertools
 import os
 import shutil
+import signal
 from collections.abc import AsyncGenerator, Generator
 from functools import partial
+from types import FrameType
 
 import hypothesis
 import pytest
@@ -46,8 +48,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Have all files of the run in one place; its workers inherit that."""
+    # Under nohup it is ignored, and so it would be by every process that a test hangs up on.
+    signal.signal(signal.SIGHUP, _carry_on)
     if not hasattr(config, "workerinput") and (room := make_room()):
         config.add_cleanup(partial(shutil.rmtree, room, ignore_errors=True))
+
+
+def _carry_on(_number: int, _frame: FrameType | None) -> None:
+    """What is called is not inherited, as what is ignored would be."""
 
 
 def pytest_report_header() -> str:

@@ -13,6 +13,7 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from runtime.embedded import children
 from runtime.processes import api_document
 from runtime.settings import Settings
 from tests.support.api import REFERENCE_CUSTOMER, make_key
@@ -70,7 +71,8 @@ def generated() -> Generator[Path]:
 @pytest.fixture(scope="module")
 def service() -> Generator[Dev]:
     """A running service."""
-    with a_place() as place, running_dev(place, "--ephemeral", **PATIENT) as dev:
+    often = {"CUSTOMERS_HEAD_SECONDS": "0.5"}
+    with a_place() as place, running_dev(place, "--ephemeral", **PATIENT, **often) as dev:
         yield dev
 
 
@@ -262,14 +264,19 @@ def test_the_service_tells_about_itself(api: Generated) -> None:
     assert "<html" in api("docs").parsed
     assert api("docs_asset", "docs.js").status_code == 200
     assert "What to do" in api("problem_page", "rate_limited").parsed
-    assert api("log_head").status_code == 404
-    assert api("head_log_head").status_code == 404
     assert api("head_live").status_code == 200
     assert api("head_ready").status_code == 200
     assert api("head_openapi").status_code == 200
     assert api("head_docs").status_code == 200
     assert api("head_docs_asset", "docs.css").status_code == 200
     assert api("head_problem_page", "nothing").status_code == 404
+
+
+def test_the_service_tells_of_its_newest_signed_head(api: Generated) -> None:
+    api("create_customer", body=api.models.NewCustomer(email="head@example.com"))
+
+    assert children.wait_until(lambda: api("head_log_head").status_code == 200, 30.0)
+    assert api("log_head").parsed.position >= 1
 
 
 def test_the_service_tells_about_its_events(api: Generated) -> None:
