@@ -117,9 +117,11 @@ async def run_until_told(work: Coroutine[object, object, None], *more: signal.Si
     with stop_signals(*more) as stop:
         working = asyncio.create_task(work)
         stopping = asyncio.create_task(stop.wait())
-        await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        has_ended = working.done()
-        await end(working, stopping)
+        try:
+            await asyncio.wait({working, stopping}, return_when=asyncio.FIRST_COMPLETED)
+            has_ended = working.done()
+        finally:
+            await end(working, stopping)
         with suppress(asyncio.CancelledError):
             await working
     return has_ended

@@ -1,10 +1,13 @@
 """A task that is to end ends, whatever becomes of its cancellation."""
 
 import asyncio
+from contextlib import suppress
 
 import pytest
 
+from runtime.lifecycle import run_until_told
 from runtime.tasks import end
+from tests.support.signals import turns
 
 
 async def test_a_task_that_swallows_a_cancellation_is_cancelled_again() -> None:
@@ -42,3 +45,44 @@ async def test_how_a_task_ended_by_itself_can_still_be_asked() -> None:
     assert succeeded.result() == "done"
     with pytest.raises(LookupError):
         await failed
+
+
+async def test_who_is_cancelled_while_ending_tasks_leaves_none_behind() -> None:
+    cancelled, may_end = asyncio.Event(), asyncio.Event()
+
+    async def slow() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+            with suppress(asyncio.CancelledError):
+                await may_end.wait()
+
+    task = asyncio.create_task(slow())
+    await turns(1)
+    ending = asyncio.create_task(end(task))
+    await cancelled.wait()
+    ending.cancel()
+    await turns(2)
+    may_end.set()
+
+    with pytest.raises(asyncio.CancelledError):
+        await ending
+    assert task.done()
+
+
+async def test_work_ends_with_whoever_runs_it() -> None:
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    running = asyncio.create_task(run_until_told(work()))
+    await begun.wait()
+    await end(running)
+
+    assert ended.is_set()
