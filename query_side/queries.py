@@ -1,11 +1,11 @@
 """One function per question to the read model; each is one round trip and one snapshot."""
 
 from collections.abc import Sequence
-from typing import Any, Final, LiteralString
+from typing import Final, LiteralString
 
 import psycopg
 from msgspec import Struct
-from psycopg import AsyncConnection, sql
+from psycopg import sql
 from psycopg.rows import TupleRow
 
 from events.envelope import CustomerId, Position, WorkspaceId
@@ -13,7 +13,7 @@ from events.gathering import Gathering
 from events.log import LOOK_UP_SECONDS
 from query_side.list_query import ListQuery
 from query_side.results import CustomerPage, FoundCustomer, TagPage
-from runtime.postgres import ANSWER_SECONDS, Pool, ask
+from runtime.postgres import ANSWER_SECONDS, Pool, fetch_all
 
 # Customers of one workspace by primary key, in the order of their ids.
 _GET_CUSTOMERS: Final = "SELECT * FROM {}.get_customers(%b, %b::uuid[], %b::int4)"
@@ -127,7 +127,9 @@ class ReadModel:
 
     async def has_place(self, position: Position, chain: bytes) -> bool:
         """Whether the log has come to this position, along the chain that begins so there."""
-        [(start,)] = await self._fetch(_READ_PLACE, [self._log_id, position])
+        [(start,)] = await fetch_all(
+            self._pool, _READ_PLACE, [self._log_id, position], seconds=LOOK_UP_SECONDS
+        )
         return start == chain
 
     async def _ask(
@@ -158,10 +160,12 @@ class ReadModel:
     ) -> list[TupleRow]:
         if self._queries is None:
             self._queries = await self._find_live()
-        return await self._fetch(getattr(self._queries, question), parameters, seconds=seconds)
+        query: bytes = getattr(self._queries, question)
+        return await fetch_all(self._pool, query, parameters, seconds=seconds)
 
     async def _find_live(self) -> _Queries:
-        [(edition,)] = await self._fetch(b"SELECT projections.live_edition()", [])
+        query = "SELECT projections.live_edition()"
+        [(edition,)] = await fetch_all(self._pool, query, [], seconds=LOOK_UP_SECONDS)
         if edition is None:
             raise NoReadModel
         schema = sql.Identifier(f"edition_{edition}")
@@ -176,16 +180,6 @@ class ReadModel:
             list_tags=of_edition(_LIST_TAGS),
             read_checkpoint=of_edition(_READ_CHECKPOINT),
         )
-
-    async def _fetch(
-        self, query: bytes, parameters: Sequence[object], *, seconds: float = LOOK_UP_SECONDS
-    ) -> list[TupleRow]:
-        async def fetch(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
-            cursor: psycopg.AsyncCursor[tuple[Any, ...]] = connection.cursor(binary=True)
-            await cursor.execute(query, parameters)
-            return await cursor.fetchall()
-
-        return await ask(self._pool, fetch, seconds=seconds)
 
 
 def _is_moved(error: psycopg.Error) -> bool:

@@ -131,7 +131,7 @@ async def ask(
 
 
 async def fetch_all(
-    pool: Pool, query: LiteralString, parameters: Sequence[object], *, seconds: float
+    pool: Pool, query: LiteralString | bytes, parameters: Sequence[object], *, seconds: float
 ) -> list[TupleRow]:
     """Every row of a question, in binary; as `ask`."""
 
