@@ -24,12 +24,13 @@ from events.append import AppendLog
 from events.envelope import Position
 from events.erasure import Erasures
 from events.erasure_receipt import Retention
-from events.errors import LogUnavailable
+from events.errors import LogUnavailable, UnknownEvent
 from events.keys import Keyring
 from events.receipts import ReceiptHasher, prune_receipts
 from events.token import Tokens
 from runtime.tasks import end
 from runtime.web.frame import Part
+from runtime.web.problems import answer_newer_version
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *routes.ROUTES,
@@ -50,7 +51,11 @@ class CommandSide(Struct, frozen=True, kw_only=True):
         return Part(
             routes=ROUTES,
             dependencies={"handlers": self.handlers},
-            refusals={Rejection: refuse, LogUnavailable: answer_log_unavailable},
+            refusals={
+                Rejection: refuse,
+                LogUnavailable: answer_log_unavailable,
+                UnknownEvent: answer_newer_version,
+            },
             description=DESCRIPTION,
         )
 

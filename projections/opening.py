@@ -3,21 +3,25 @@
 from collections.abc import Iterable
 
 from events.append import KeyedEvent
-from events.errors import KeyUnavailable
+from events.errors import KeyUnavailable, UnknownEvent
 from events.keys import Keyring
 from events.reading import recorded
 from projections.customers import LogEvent, UnreadableEvent, explain
 
 
 def open_events(keyring: Keyring, keyed: Iterable[KeyedEvent]) -> list[LogEvent]:
-    """Open events one by one; raises KeyUnavailable, which is a fault of this process' settings."""
+    """Open events one by one.
+
+    Raises KeyUnavailable, a fault of this process' settings, and UnknownEvent, which a process of a
+    newer version can read: neither is a reason to park anybody.
+    """
     return [_open(keyring, event) for event in keyed]
 
 
 def _open(keyring: Keyring, keyed: KeyedEvent) -> LogEvent:
     try:
         return recorded(keyring, keyed)
-    except KeyUnavailable:
+    except (KeyUnavailable, UnknownEvent):
         raise
     except Exception as error:  # noqa: BLE001 - whatever it is, only this customer waits
         stored = keyed.stored

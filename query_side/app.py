@@ -8,6 +8,7 @@ from typing import Final
 from litestar.handlers import HTTPRouteHandler
 from msgspec import Struct
 
+from events.errors import UnknownEvent
 from events.feed import FeedLog
 from events.history import HistoryLog
 from events.rendering import Renderer
@@ -32,6 +33,7 @@ from runtime.postgres import Pool
 from runtime.sealing import Sealer
 from runtime.web.authentication import Authentication
 from runtime.web.frame import Part
+from runtime.web.problems import answer_newer_version
 
 ROUTES: Final[tuple[HTTPRouteHandler, ...]] = (
     *routes.ROUTES,
@@ -59,7 +61,7 @@ class QuerySide(Struct, frozen=True, kw_only=True):
         return Part(
             routes=ROUTES,
             dependencies={"means": self.means, "feed_means": self.feed_means},
-            refusals=dict.fromkeys(REFUSALS, refuse),
+            refusals={**dict.fromkeys(REFUSALS, refuse), UnknownEvent: answer_newer_version},
             description=DESCRIPTION,
         )
 

@@ -139,6 +139,19 @@ def answer(request: AnyRequest, error: ApiError) -> Response[bytes]:
     )
 
 
+def answer_newer_version(request: AnyRequest, error: Exception) -> Response[bytes]:
+    """Exception handler: what is asked for was written by a newer version than this process is."""
+    _log_failure("request.newer_version", request, error)
+    return answer(
+        request,
+        unavailable(
+            "A newer version of this service wrote what this request needs, and the process that "
+            "you reached is older: they are being replaced right now. Nothing was changed. Send "
+            "the request again."
+        ),
+    )
+
+
 def _answer_framework(request: AnyRequest, error: HTTPException) -> Response[bytes]:
     if error.status_code >= 500:
         return _answer_unforeseen(request, error)

@@ -54,7 +54,7 @@ def unreadable(event: RecordedEvent) -> UnreadableEvent:
         stream_id=event.stream_id,
         type=event.type,
         chain=event.chain,
-        reason="UnknownEvent",
+        reason="CorruptEvent",
         stack="…",
     )
 
@@ -126,7 +126,7 @@ def test_an_unreadable_event_parks_its_customer_from_the_first_event_of_the_batc
     assert [row.customer_id for row in folded.rows] == [fine[0].stream_id]
     (parked,) = folded.parked
     assert (parked.customer_id, parked.position) == (poison[0].stream_id, 5)
-    assert parked.reason == "UnknownEvent"
+    assert parked.reason == "CorruptEvent"
 
 
 def test_the_end_of_a_customer_needs_no_readable_payload() -> None:
