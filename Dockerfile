@@ -31,9 +31,12 @@ COPY deploy/heartbeat.py /opt/customers/heartbeat.py
 ENV PATH=/opt/customers/bin:$PATH \
     PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
-    CUSTOMERS_HOST=0.0.0.0
+    CUSTOMERS_HOST=0.0.0.0 \
+    CUSTOMERS_METRICS_HOST=0.0.0.0 \
+    CUSTOMERS_METRICS_PORT=9464
 # By number, so that Kubernetes can see that it is not root.
 USER 10001
-EXPOSE 8080
+# The second is for Prometheus: deploy/prometheus/prometheus.yaml.
+EXPOSE 8080 9464
 ENTRYPOINT ["customers"]
 CMD ["--help"]

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from command_side import bulk_routes, erasure_routes, external_routes, routes
 from command_side.answers import Handlers
+from command_side.append_watch import AppendWatch
 from command_side.appender import Appender
 from command_side.bulk import BulkHandler
 from command_side.erasure import ErasureHandler
@@ -72,9 +73,14 @@ async def command_side(
     wait_seconds: float,
     receipt_days: int,
     payload_max: int,
+    watch: AppendWatch | None = None,
 ) -> AsyncGenerator[CommandSide]:
     """A command side that appends until the block ends, and then what is still queued."""
-    appender = Appender(event_log, on_appended=on_appended)
+    if watch is None:
+        appender = Appender(event_log, on_appended=on_appended)
+    else:
+        appender = Appender(event_log, on_appended=on_appended, on_batch=watch.appended)
+        watch.watch(appender)
     means = Means(
         event_log=event_log,
         appender=appender,

@@ -7,7 +7,7 @@ the same.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 import structlog
@@ -26,27 +26,43 @@ _TURNS: Final = 2
 log = structlog.get_logger()
 
 
+def _ignore(_groups: Sequence[Group], _seconds: float) -> None:
+    return None
+
+
 class _Waiting(Struct):
     group: Group
     answer: asyncio.Future[Outcome]
 
 
 class Appender:
-    """Appends the groups of one process, in the order they come."""
+    """Appends the groups of one process, in the order they come.
+
+    `on_batch` is told what each call took along and how many seconds it took.
+    """
 
     def __init__(
         self,
         event_log: AppendLog,
         *,
         on_appended: Callable[[Position], Awaitable[None]],
+        on_batch: Callable[[Sequence[Group], float], None] = _ignore,
     ) -> None:
         self._log = event_log
         self._on_appended = on_appended
+        self._on_batch = on_batch
+        self.failures = 0
+        """Calls that the log did not answer."""
         self._queue: deque[_Waiting] = deque()
         self._wake = asyncio.Event()
         self._closing = False
         self._sent_at: float | None = None
         self._was_shared = False
+
+    @property
+    def queued(self) -> int:
+        """How many groups wait for the call after the present one."""
+        return len(self._queue)
 
     def silent_seconds(self) -> float:
         """For how long the log has left unanswered what was sent to it."""
@@ -126,11 +142,16 @@ class Appender:
         return batch
 
     async def _append_batch(self, batch: list[_Waiting]) -> None:
-        self._sent_at = asyncio.get_running_loop().time()
+        now = asyncio.get_running_loop().time
+        sent_at = self._sent_at = now()
+        groups = [waiting.group for waiting in batch]
         try:
-            outcomes = await self._log.append([waiting.group for waiting in batch])
+            outcomes = await self._log.append(groups)
         except LogUnavailable as error:
-            log.warning("append.unavailable", groups=len(batch), queued=len(self._queue))
+            self.failures += 1
+            cause = type(error.__cause__).__name__
+            queued = len(self._queue)
+            log.warning("append.unavailable", cause=cause, groups=len(batch), queued=queued)
             # Those still queued were not sent: better told now than one timeout after another.
             self._refuse(batch, error)
             self._refuse(list(self._queue), error)
@@ -144,6 +165,7 @@ class Appender:
                 waiting.answer.set_result(outcome)
             if isinstance(outcome, Appended) and outcome.first_position is not None:
                 newest = outcome.first_position + len(waiting.group.events) - 1
+        self._on_batch(groups, now() - sent_at)
         if newest:
             await self._on_appended(Position(newest))
 

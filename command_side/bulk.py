@@ -125,6 +125,8 @@ class BulkHandler:
             if appended is None:
                 return None
             place = draft.place_in(appended) or place
+        elif done and not await self._means.are_newest(done, origin, deadline):
+            return None
         token = None if place is None else self._means.token(origin, place)
         return BulkDone(results=results, is_strict=command.is_strict, token=token)
 

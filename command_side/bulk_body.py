@@ -14,6 +14,7 @@ from runtime.web.strict_json import (
     read_members,
     read_text,
     refuse,
+    refuse_costly,
     refuse_depth,
     refuse_syntax,
     skip_gap,
@@ -45,6 +46,7 @@ def parse_rows(body: bytes, *, member: str, most: int) -> Rows:
     Depth, doubled names and characters of a row are left to `read_members`, row by row.
     """
     text = read_text(body)
+    refuse_costly(text)
     quick = split_quickly(body, member, most)
     if quick is not None:
         return quick

@@ -1,6 +1,6 @@
 """Load, decide, append; and decide again when another writer was faster."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final, Literal, TypeAlias, assert_never
 
 import msgspec
@@ -83,6 +83,17 @@ class Means(Struct, frozen=True, kw_only=True):
         if appended is not None:
             draft.stamp(appended)
         return appended
+
+    async def are_newest(
+        self, customers: Sequence[DraftCustomer], origin: Origin, deadline: Deadline
+    ) -> bool:
+        """Whether customers that nothing is appended to are as the log has them, and it is safe.
+
+        Raises LogUnavailable.
+        """
+        versions = {customer.customer_id: customer.version for customer in customers}
+        async with deadline.ends():
+            return await self.event_log.are_newest(origin.workspace_id, versions)
 
     def token(self, origin: Origin, place: LogPlace) -> str:
         """The consistency token of a place in the log."""
@@ -255,6 +266,8 @@ class CommandHandler:
             if appended is None:
                 return None
             place = draft.place_in(appended) or place
+        elif not await self._means.are_newest([customer], origin, deadline):
+            return None
         return self._written(customer, place, action, origin)
 
     def _written(

@@ -8,6 +8,8 @@
 \set password `sed 's,.*://[^:]*:\([^@]*\)@.*,\1,' :secrets/customers_database_url`
 CREATE ROLE customers LOGIN CREATEROLE PASSWORD :'password';
 ALTER DATABASE customers OWNER TO customers;
+-- Of a row that Postgres refuses, its log says that and why, and not what the customer is called.
+ALTER DATABASE customers SET log_error_verbosity = terse;
 REVOKE ALL ON DATABASE customers FROM PUBLIC;
 -- For `customers scrub`: to see the files of the write-ahead log, and to have them written over.
 GRANT pg_monitor, pg_checkpoint TO customers;

@@ -1,5 +1,6 @@
 """What goes into one append, and what comes out of it: groups and their outcomes."""
 
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Protocol, TypeAlias
 from uuid import UUID
@@ -151,6 +152,15 @@ class AppendLog(Protocol):
         self, workspace_id: WorkspaceId, stream_id: CustomerId, version: StreamVersion
     ) -> StreamEvent | None:
         """This event of a customer; None when this workspace has none such."""
+        ...
+
+    async def are_newest(
+        self, workspace_id: WorkspaceId, versions: Mapping[CustomerId, StreamVersion]
+    ) -> bool:
+        """Whether these are the newest versions, and as safe as one that was just appended.
+
+        Asked before it is acknowledged that nothing had to be appended.
+        """
         ...
 
     async def find_reservations(

@@ -23,6 +23,9 @@ from runtime.ids import new_id
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 """Error codes of the server: the stream does not end where the publisher believes."""
 
+_OUT_OF_ROOM: Final = frozenset({10023, 10047, 10077, 10176})
+"""Those of a server whose disk is full (it then loses what it was given of a batch), or a quota."""
+
 _SUBJECT: Final = re.compile(r"[!-~]+")
 BATCH_HEADERS_BYTES: Final = 256
 """More than the headers take that make a message one of a batch."""
@@ -40,7 +43,11 @@ class PublishError(Exception):
     """The server refused a batch; nothing of it was stored."""
 
     def __init__(self, code: int, description: str) -> None:
-        super().__init__(f"JetStream refused to publish: {description} (error {code}).")
+        hint = " Has its disk, or a limit of stream or account, no room left?"
+        super().__init__(
+            f"JetStream refused to publish: {description} (error {code})."
+            f"{hint if code in _OUT_OF_ROOM else ''}"
+        )
         self.code = code
 
 

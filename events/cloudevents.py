@@ -11,6 +11,7 @@ from runtime.clock import format_time
 
 CONTENT_TYPE: Final = "application/cloudevents+json"
 SEQUENCE_DIGITS: Final = 20
+_TRACEPARENT: Final = b'"traceparent"'
 _encoder: Final = msgspec.json.Encoder()
 _metadata: Final = msgspec.json.Decoder(Metadata)
 
@@ -37,7 +38,13 @@ class CloudEvent(Struct, frozen=True, kw_only=True):
 
 def traceparent_of(event: StoredEvent) -> str | None:
     """The W3C traceparent of the request that made the event, if it had one."""
-    return _metadata.decode(event.metadata).traceparent
+    return traceparent_in(event.metadata)
+
+
+def traceparent_in(metadata: bytes) -> str | None:
+    """The W3C traceparent that an event is stored with, if its request had one."""
+    # Most have none, and to look for its name takes a fifth of decoding.
+    return _metadata.decode(metadata).traceparent if _TRACEPARENT in metadata else None
 
 
 def schema_url(public_url: str, event_type: str, schema_version: int) -> str:

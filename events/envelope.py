@@ -83,3 +83,5 @@ class RecordedEvent(Struct, frozen=True, kw_only=True):
     chain: bytes
     event: CustomerEvent | None
     """None when the customer was erased since: the payload is unreadable for ever."""
+    traceparent: str | None = None
+    """W3C Trace Context of the request that made the event, if it had one."""

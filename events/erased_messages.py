@@ -23,8 +23,8 @@ from events.envelope import CustomerId, Position, WorkspaceId
 
 _SECONDS: Final = 5.0
 _AT_ONCE: Final = 16
-_GONE: Final = frozenset({10037, 10057, 10059})
-"""Error codes of the server: there is no such message, not any more, or no such stream."""
+_NO_SUCH_STREAM: Final = 10059
+"""Error code of the server."""
 
 log = structlog.get_logger()
 
@@ -65,7 +65,8 @@ class _State(Struct, frozen=True):
 
 
 class _Info(Struct, frozen=True):
-    state: _State | None = None
+    state: _State = _State()
+    error: _Fault | None = None
 
 
 _event: Final = msgspec.json.Decoder(CloudEvent)
@@ -102,38 +103,52 @@ class ErasedMessages:
 
     async def find_readable(self, lineage: Lineage, erased: set[int]) -> list[int]:
         """The messages of a stream that are at erased positions, and hold data all the same."""
-        name = self._name(lineage.generation)
-        there = await self._find_existing(name, lineage, erased)
+        name, shared = self._name(lineage.generation), lineage.shared
+        wanted = erased if shared is None else {one for one in erased if one <= shared}
+        there = await self._find_listed(name, wanted)
         known = self._tombstones.setdefault(name, set())
         readable: list[int] = []
+        tombstones: set[int] = set()
         looked = sorted(there - known)
         for some in (looked[at : at + _AT_ONCE] for at in range(0, len(looked), _AT_ONCE)):
-            found = await asyncio.gather(*(self._is_readable(name, one) for one in some))
-            readable += [one for one, is_readable in zip(some, found, strict=True) if is_readable]
-        self._tombstones[name] = there.difference(readable)
+            found = await asyncio.gather(*(self._find_data(name, one) for one in some))
+            for sequence, data in zip(some, found, strict=True):
+                # Who is not found now may be damaged or half deleted, and come back.
+                if data == b"null":
+                    tombstones.add(sequence)
+                elif data is not None:
+                    readable.append(sequence)
+        self._tombstones[name] = (there & known) | tombstones
         return readable
 
     async def delete_again(self, generation: int, sequences: Sequence[int]) -> int:
         """Delete messages that are back, as they are in an older copy of the stream."""
         return await self._delete(self._name(generation), sequences)
 
-    async def _find_existing(self, name: str, lineage: Lineage, erased: set[int]) -> set[int]:
+    async def _find_listed(self, name: str, sequences: set[int]) -> set[int]:
+        """Those that the server lists as there; none when there is no such stream.
+
+        Raises OSError.
+        """
         subject = f"$JS.API.STREAM.INFO.{name}"
         answer = await self._client().request(
             subject, b'{"deleted_details":true}', timeout=_SECONDS
         )
-        state = msgspec.json.decode(answer.data, type=_Info).state
-        if state is None:
+        info = msgspec.json.decode(answer.data, type=_Info)
+        if info.error is None:
+            state = info.state
+            there = sequences.difference(state.deleted or ())
+            return {one for one in there if state.first_seq <= one <= state.last_seq}
+        if info.error.err_code == _NO_SUCH_STREAM:
             return set()
-        last = state.last_seq if lineage.shared is None else min(state.last_seq, lineage.shared)
-        there = erased.difference(state.deleted or ())
-        return {sequence for sequence in there if state.first_seq <= sequence <= last}
+        raise OSError(f"JetStream stream {name}: {_words_of(info.error)}")
 
-    async def _is_readable(self, name: str, sequence: int) -> bool:
+    async def _find_data(self, name: str, sequence: int) -> bytes | None:
+        """What a message says of the customer, null of nobody; None when it is not there."""
         try:
-            return _data_of(await self._stream.get_msg(name, seq=sequence)) != b"null"
+            return _data_of(await self._stream.get_msg(name, seq=sequence))
         except NotFoundError:
-            return False
+            return None
 
     async def _find_behind(
         self, generation: int, shared: int, customer: ErasedCustomer
@@ -156,24 +171,29 @@ class ErasedMessages:
                 found.append(shared)
 
     async def _delete(self, name: str, sequences: Sequence[int]) -> int:
+        """Delete messages; how many were there. Raises OSError when one still is."""
         # One after another: the server does no two of a stream at once, and each takes it some
         # 20 ms, for which publishing waits.
-        return sum([await self._delete_one(name, sequence) for sequence in sequences])
+        faults = {sequence: await self._delete_one(name, sequence) for sequence in sequences}
+        refused = {sequence: fault for sequence, fault in faults.items() if fault is not None}
+        if refused:
+            # It says "not found" of what is gone, and may say it too of what it could not write to
+            # a full disk, where that still is: only what it lists as deleted is.
+            there = await self._find_listed(name, set(refused))
+            if there:
+                first = min(there)
+                words = _words_of(refused[first])
+                raise OSError(f"JetStream stream {name} does not delete message {first}: {words}")
+        return len(faults) - len(refused)
 
-    async def _delete_one(self, name: str, sequence: int) -> bool:
+    async def _delete_one(self, name: str, sequence: int) -> _Fault | None:
         """Delete a message and overwrite it, as the server does unless it is told not to."""
         answer = await self._client().request(
             f"$JS.API.STREAM.MSG.DELETE.{name}",
             msgspec.json.encode({"seq": sequence}),
             timeout=_SECONDS,
         )
-        error = msgspec.json.decode(answer.data, type=_Answer).error
-        if error is None:
-            return True
-        if error.err_code not in _GONE:
-            words = f"{error.description} (error {error.err_code})"
-            raise OSError(f"JetStream stream {name} does not delete message {sequence}: {words}")
-        return False
+        return msgspec.json.decode(answer.data, type=_Answer).error
 
     def _name(self, generation: int) -> str:
         return jetstream.stream_name(self._log_id, generation)
@@ -181,6 +201,10 @@ class ErasedMessages:
     @property
     def _stream(self) -> JetStreamContext:
         return self._client().jetstream(timeout=_SECONDS)
+
+
+def _words_of(fault: _Fault) -> str:
+    return f"{fault.description} (error {fault.err_code})"
 
 
 def _data_of(message: RawStreamMsg) -> bytes:

@@ -103,7 +103,8 @@ class FeedLog:
         return generation
 
     async def _fetch(self, query: LiteralString, parameters: Sequence[object]) -> list[TupleRow]:
-        return await fetch_all(self._pool, query, parameters, seconds=LOOK_UP_SECONDS)
+        # Whoever follows keeps what is read here: it must not be lost with one server.
+        return await fetch_all(self._pool, query, parameters, seconds=LOOK_UP_SECONDS, copied=True)
 
 
 def feed_place_of(event: StoredEvent) -> FeedPlace:

@@ -1,6 +1,6 @@
 """The log on Postgres: one call appends a batch, the rest are reads by index."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, LiteralString
 from uuid import UUID
 
@@ -10,8 +10,6 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow, args_row
 
 from events.append import (
-    Appended,
-    ExternalIdHeld,
     Group,
     GroupRefused,
     Head,
@@ -19,31 +17,25 @@ from events.append import (
     Outcome,
     Replayed,
     StreamEvent,
-    VersionConflict,
 )
+from events.append_call import APPEND, outcome_of, parameters_of
 from events.chain import GENESIS
 from events.envelope import CustomerId, Position, StoredEvent, StreamVersion, WorkspaceId
 from events.errors import LogUnavailable
 from events.gathering import Gathering
 from events.keys import WrappedKey, WrappedSecret
-from runtime.postgres import ANSWER_SECONDS, Pool, ask
+from runtime.postgres import ANSWER_SECONDS, Pool, ask, await_copies
 
 LOOK_UP_SECONDS: Final = 5.0
 """A look-up takes milliseconds, and others wait for it: a connection is soon held for silent."""
 
-# Appends groups; the function takes the log's lock, so this is one round trip in one transaction.
-_APPEND: Final[LiteralString] = """
-SELECT * FROM log.append(
-    %b::int4, %b::text[], %b::uuid[], %b::int4[], %b::int4[], %b::int4[], %b::int4[],
-    %b::bytea[], %b::bytea[], %b::text[],
-    %b::uuid[], %b::int4[], %b::uuid[], %b::text[], %b::int4[], %b::uuid[],
-    %b::bytea[], %b::bytea[],
-    %b::uuid[], %b::uuid[], %b::text[], %b::bytea[],
-    %b::text[], %b::uuid[], %b::text[], %b::uuid[])
-"""
-
 # The newest event of each customer, of this workspace only.
 _READ_NEWEST: Final[LiteralString] = "SELECT * FROM log.read_newest(%b, %b::uuid[])"
+
+# The same of their versions alone.
+_READ_VERSIONS: Final[LiteralString] = (
+    "SELECT stream_id, stream_version FROM log.read_newest(%b, %b::uuid[])"
+)
 
 # One event of a customer, of this workspace only.
 _READ_AT_VERSION: Final[LiteralString] = "SELECT * FROM log.read_at_version(%b, %b::uuid, %b::int4)"
@@ -140,13 +132,21 @@ class PostgresLog:
             raise LogUnavailable("The database does not answer.") from error
 
     async def _append(self, groups: list[Group]) -> list[Outcome]:
+        sendings = 0
+
         async def append(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
-            cursor = await connection.execute(_APPEND, _parameters(self._log_id, groups))
-            return await cursor.fetchall()
+            nonlocal sendings
+            sendings += 1
+            cursor = await connection.execute(APPEND, parameters_of(self._log_id, groups))
+            rows = await cursor.fetchall()
+            if sendings > 1 or any(row[0] == "replayed" for row in rows):
+                # This call may have committed nothing, and what it found be on one server alone.
+                await await_copies(connection)
+            return rows
 
         try:
             rows = await ask(self._append_pool, append, seconds=self._answer_seconds)
-            return [_outcome(row) for row in rows]
+            return [outcome_of(row) for row in rows]
         except (psycopg.DataError, psycopg.IntegrityError) as error:
             if len(groups) == 1:
                 return [GroupRefused(sqlstate=error.sqlstate or "")]
@@ -172,6 +172,24 @@ class PostgresLog:
         events = await self._read_events(_READ_AT_VERSION, [workspace_id, stream_id, version])
         return events[0] if events else None
 
+    async def are_newest(
+        self, workspace_id: WorkspaceId, versions: Mapping[CustomerId, StreamVersion]
+    ) -> bool:
+        """Whether these are the newest versions, and as safe as one that was just appended.
+
+        Without a standby that commits wait for, whoever read them knew as much.
+        """
+
+        async def look(connection: AsyncConnection[TupleRow]) -> bool:
+            if not await await_copies(connection):
+                return True
+            # Of this very server: they may have been read of the primary of before.
+            asked = [workspace_id, list(versions)]
+            rows = await (await connection.execute(_READ_VERSIONS, asked)).fetchall()
+            return dict(rows) == versions
+
+        return await ask(self._pool, look, seconds=LOOK_UP_SECONDS)
+
     async def _read_events(
         self, query: LiteralString, parameters: Sequence[object]
     ) -> list[StreamEvent]:
@@ -196,7 +214,9 @@ class PostgresLog:
 
     async def read_receipt(self, workspace_id: WorkspaceId, key_hmac: bytes) -> Replayed | None:
         """What this Idempotency-Key led to, if it was used."""
-        rows = await self._read(_READ_RECEIPT, [workspace_id, self._log_id, key_hmac])
+        # It is about to be acknowledged, perhaps for the first time.
+        asked = [workspace_id, self._log_id, key_hmac]
+        rows = await self._read(_READ_RECEIPT, asked, copied=True)
         if not rows:
             return None
         command_id, payload_hmac, outcome, recorded_at = rows[0]
@@ -218,9 +238,8 @@ class PostgresLog:
 
         Some thousand at most, and none while somebody else is at it.
         """
-        [(pruned,)] = await self._read(
-            _PRUNE_RECEIPTS, [self._log_id, days], seconds=ANSWER_SECONDS
-        )
+        asked = [self._log_id, days]
+        [(pruned,)] = await self._read(_PRUNE_RECEIPTS, asked, seconds=ANSWER_SECONDS)
         return pruned
 
     async def _read(
@@ -229,9 +248,13 @@ class PostgresLog:
         parameters: Sequence[object],
         *,
         seconds: float = LOOK_UP_SECONDS,
+        copied: bool = False,
     ) -> list[TupleRow]:
         async def read(connection: AsyncConnection[TupleRow]) -> list[TupleRow]:
-            return await (await connection.execute(query, parameters)).fetchall()
+            rows = await (await connection.execute(query, parameters)).fetchall()
+            if rows and copied:
+                await await_copies(connection)
+            return rows
 
         return await ask(self._pool, read, seconds=seconds)
 
@@ -268,72 +291,6 @@ class LogReader:
         """The event at a position; None when the log has not come so far."""
         events = await self.read_after(Position(position - 1), 1)
         return events[0] if events else None
-
-
-def _parameters(log_id: int, groups: Sequence[Group]) -> list[object]:
-    events = [event for group in groups for event in group.events]
-    keys = [key for group in groups for key in group.data_keys]
-    frees = [free for group in groups for free in group.frees]
-    takes = [take for group in groups for take in group.takes]
-    receipts = [group.receipt for group in groups]
-    return [
-        log_id,
-        [group.workspace_id for group in groups],
-        [group.command_id for group in groups],
-        [len(group.events) for group in groups],
-        [len(group.data_keys) for group in groups],
-        [len(group.frees) for group in groups],
-        [len(group.takes) for group in groups],
-        [None if receipt is None else receipt.key_hmac for receipt in receipts],
-        [None if receipt is None else receipt.payload_hmac for receipt in receipts],
-        [None if receipt is None else receipt.outcome.decode() for receipt in receipts],
-        *_columns(events, _EVENT_COLUMNS),
-        *_columns(keys, ("data_key_id", "stream_id", "master_key_id", "wrapped")),
-        *_columns(frees, ("external_id", "stream_id")),
-        *_columns(takes, ("external_id", "stream_id")),
-    ]
-
-
-_EVENT_COLUMNS: Final = (
-    "stream_id",
-    "stream_version",
-    "event_id",
-    "type",
-    "schema_version",
-    "data_key_id",
-    "payload",
-    "metadata",
-)
-
-
-def _columns(rows: Iterable[object], names: Sequence[str]) -> list[list[object]]:
-    return [[getattr(row, name) for row in rows] for name in names]
-
-
-def _outcome(row: TupleRow) -> Outcome:
-    (outcome, first_position, recorded_at, stream_id, external_id, command_id, payload_hmac,
-     receipt, generation, chain) = row  # fmt: skip
-    match outcome:
-        case "appended":
-            return Appended(
-                generation=generation,
-                first_position=first_position,
-                recorded_at=recorded_at,
-                chain=bytes(chain),
-            )
-        case "version_conflict":
-            return VersionConflict(stream_id=stream_id)
-        case "key_taken":
-            return ExternalIdHeld(external_id=external_id, holder=stream_id)
-        case "replayed":
-            return Replayed(
-                command_id=command_id,
-                payload_hmac=bytes(payload_hmac),
-                outcome=msgspec.Raw(msgspec.json.encode(receipt)),
-                recorded_at=recorded_at,
-            )
-        case _:
-            raise AssertionError(f"log.append answered {outcome!r}")
 
 
 def _stream_event(*columns: Any) -> StreamEvent:

@@ -1,5 +1,6 @@
 """The log in memory: the same contract as on Postgres, for tests and for reading how it works."""
 
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -154,6 +155,13 @@ class MemoryLog:
             if event.stream_version == version and event.workspace_id == workspace_id:
                 return self._stream_event(event)
         return None
+
+    async def are_newest(
+        self, workspace_id: WorkspaceId, versions: Mapping[CustomerId, StreamVersion]
+    ) -> bool:
+        """Whether these are the newest versions, and as safe as one that was just appended."""
+        found = await self.read_newest(workspace_id, list(versions))
+        return {one: event.stream_version for one, event in found.items()} == versions
 
     def _stream(self, stream_id: CustomerId) -> list[StoredEvent]:
         return [event for event in self._events if event.stream_id == stream_id]

@@ -84,6 +84,7 @@ def read_cloud_event(
             chain=chain,
             # What was erased holds no data where it is published again.
             event=None if data == b"null" else codec.decode(envelope.type, schema_version, data),
+            traceparent=envelope.traceparent or None,
         )
     except (msgspec.DecodeError, ValueError) as error:
         raise NotAnEvent from error

@@ -2,6 +2,7 @@
 
 from events import codec
 from events.append import KeyedEvent
+from events.cloudevents import traceparent_of
 from events.customer import CustomerEvent
 from events.envelope import RecordedEvent
 from events.errors import CorruptEvent
@@ -53,4 +54,5 @@ def recorded(keyring: Keyring, keyed: KeyedEvent) -> RecordedEvent:
         digest=stored.digest,
         chain=stored.chain,
         event=event,
+        traceparent=traceparent_of(stored),
     )

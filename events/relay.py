@@ -14,7 +14,7 @@ into a stream in which something further in is missing or was changed.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
 from typing import Final, Literal
 
@@ -27,7 +27,7 @@ from nats.js.errors import APIError
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from events.batches import WRONG_LAST_SEQUENCE, Publisher, PublishError
+from events.batches import WRONG_LAST_SEQUENCE, Message, Publisher, PublishError
 from events.chain import next_chain
 from events.envelope import Position
 from events.errors import EventsError, MessageTooLarge, StreamContradiction
@@ -73,11 +73,16 @@ class RelayState(Struct, frozen=True, kw_only=True):
     sequence: int = 0
 
 
+def _ignore(_messages: Sequence[Message], _seconds: float) -> None:
+    return None
+
+
 class Relay:
     """Publishes one log; runs until its task is cancelled.
 
     `client` raises nats.errors.Error while NATS is away. `message_max` is what the API believes
-    that NATS takes in one message.
+    that NATS takes in one message. `on_published` is told what was published at once, and how many
+    seconds that took.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Relay:
         replicas: int,
         message_max: int,
         audit_seconds: float = AUDIT_SECONDS,
+        on_published: Callable[[Sequence[Message], float], None] = _ignore,
     ) -> None:
         self._connect = connect
         self._client = client
@@ -96,6 +102,7 @@ class Relay:
         self._log_id = renderer.log_id
         self._message_max = message_max
         self._audit_seconds = audit_seconds
+        self._on_published = on_published
         self._check = StreamCheck(client, renderer, replicas=replicas)
         self._publisher = Publisher(client)
         self._pace = Pace(_GATHER_SECONDS_MAX)
@@ -273,6 +280,8 @@ class Relay:
 
     async def _store(self, end: StreamEnd, batch: Prepared) -> None:
         """Store a batch behind the end: in one piece, or message by message when it is light."""
+        now = asyncio.get_running_loop().time
+        began = now()
         # Those behind a refused one may be stored; whoever finds the end then compares them all.
         sequence = await self._publisher.publish(
             end.name,
@@ -284,6 +293,7 @@ class Relay:
         if sequence != batch.last:
             raise StreamContradiction(f"JetStream stored event {batch.last} at {sequence}.")
         self._note_publishing(batch.last)
+        self._on_published(batch.messages, now() - began)
 
     async def _ask_limit_again(self) -> None:
         """Have the client hear what the server takes now: it is told only when it connects."""

@@ -32,6 +32,9 @@ from events.rendering import LIGHT_MAX, Renderer
 
 _REQUEST_SECONDS: Final = 3.0
 _SAMPLES: Final = 16
+_NO_MESSAGE: Final = 10037
+"""Error code of the server: the stream is there, and has no such message."""
+
 _DELETE: Final = "Delete the stream, and it is filled again from the log."
 _UNDECIDED: Final = (
     "Nothing is published until a person decides which one is right. Is it the log: `customers "
@@ -130,7 +133,7 @@ class StreamCheck:
             first = min(self._suspects)
             return (
                 f"Message {first} of JetStream stream {end.name} is not what event {first} of the "
-                f"log says: it was changed in NATS' storage. {_DELETE}"
+                f"log says, or cannot be read: it was changed in NATS' storage. {_DELETE}"
             )
         return ""
 
@@ -205,9 +208,11 @@ class StreamCheck:
     async def _is_right(self, reader: RelayLog, end: StreamEnd, position: Position) -> bool:
         try:
             found = await self._stream.get_msg(end.name, seq=position)
-        except NotFoundError:
-            # Whether that may be is found out where absences are.
-            return True
+        except NotFoundError as error:
+            if error.err_code != _NO_MESSAGE:
+                raise
+            # NATS may list it as there, and pass it over because its bytes are damaged.
+            return await reader.first_unaccounted(1, [position]) is None
         keyed = await reader.read_at(position)
         assert keyed is not None, "the log ends no earlier than the stream"  # noqa: S101 - a type guard
         try:

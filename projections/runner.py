@@ -9,7 +9,7 @@ Only `stopped` needs a person, and it is left as soon as the reason is gone.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Literal
+from typing import Final, Literal, TypeAlias
 
 import psycopg
 import structlog
@@ -45,6 +45,14 @@ class ProjectorState(Struct, frozen=True, kw_only=True):
     checkpoint: int = 0
 
 
+Projected: TypeAlias = Callable[[Sequence[LogEvent], float], None]
+"""Is told which events an edition has taken in at once, and how many seconds that took."""
+
+
+def nobody_projected(_events: Sequence[LogEvent], _seconds: float) -> None:
+    """Tell nobody."""
+
+
 class ProjectorRunner:
     """Projects one log into one edition; runs until its task is cancelled.
 
@@ -61,10 +69,12 @@ class ProjectorRunner:
         *,
         log_id: int,
         ring: Callable[[Position], Awaitable[None]],
+        on_projected: Projected = nobody_projected,
     ) -> None:
         self._connect = connect
         self._log_id = log_id
         self._ring = ring
+        self._on_projected = on_projected
         self._edition = edition
         self._source = Source(client, keyring, log_id)
         self._retry_seconds = RETRY_SECONDS_FIRST
@@ -91,7 +101,7 @@ class ProjectorRunner:
                 await self._project(connection)
         except GenerationChanged:
             return
-        except psycopg.OperationalError as error:
+        except (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction) as error:
             self._note("no connection", f"the database does not answer: {type(error).__name__}")
         except Exception as error:
             # What is written is right up to the checkpoint; the cause may go away by itself.
@@ -115,8 +125,11 @@ class ProjectorRunner:
     async def _apply(
         self, projector: Projector, reader: LogReader, events: Sequence[LogEvent]
     ) -> None:
+        now = asyncio.get_running_loop().time
+        began = now()
         match await projector.apply(events):
             case "applied":
+                self._on_projected(events, now() - began)
                 self._retry_seconds = RETRY_SECONDS_FIRST
                 self._note(self.state.condition, checkpoint=projector.checkpoint.position)
                 await self._ring(projector.checkpoint.position)

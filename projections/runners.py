@@ -5,7 +5,7 @@ at once, and an erased person is in none of them.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final
 
 import psycopg
@@ -19,7 +19,8 @@ from psycopg.rows import TupleRow
 from events.envelope import Position
 from events.keys import Keyring
 from projections.checkpoint import NoEdition
-from projections.runner import ProjectorRunner, ProjectorState
+from projections.customers import LogEvent
+from projections.runner import Projected, ProjectorRunner, ProjectorState, nobody_projected
 from runtime.lifecycle import TROUBLED
 from runtime.logs import harmless_message
 from runtime.tasks import end
@@ -48,12 +49,14 @@ class ProjectorRunners:
         *,
         log_id: int,
         ring: Callable[[Position], Awaitable[None]],
+        on_projected: Projected = nobody_projected,
     ) -> None:
         self._connect = connect
         self._client = client
         self._keyring = keyring
         self._log_id = log_id
         self._ring = ring
+        self._on_projected = on_projected
         self._projected: dict[int, _Projected] = {}
         self._live: int | None = None
         self._trouble: ProjectorState | None = None
@@ -117,6 +120,11 @@ class ProjectorRunners:
             if self._live is None or edition >= self._live:
                 await self._ring(position)
 
+        def projected(events: Sequence[LogEvent], seconds: float) -> None:
+            # Those that are kept beside it take in the same events once more.
+            if edition == self._live:
+                self._on_projected(events, seconds)
+
         runner = ProjectorRunner(
             self._connect,
             self._client,
@@ -124,5 +132,6 @@ class ProjectorRunners:
             edition,
             log_id=self._log_id,
             ring=ring,
+            on_projected=projected,
         )
         return _Projected(runner, asyncio.create_task(runner.run()))

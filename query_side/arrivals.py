@@ -13,6 +13,7 @@ import structlog
 
 from events.envelope import WorkspaceId
 from events.feed import FeedPlace
+from runtime.places import aside
 from runtime.tasks import end
 from runtime.waiting import is_set_within
 
@@ -43,9 +44,10 @@ class Waiter:
         """
         now = asyncio.get_running_loop().time
         deadline = now() + seconds
-        while not self._woken.done() and now() < deadline:
-            await asyncio.wait({self._woken}, timeout=min(_CHECK_SECONDS, deadline - now()))
-            await check()
+        async with aside():
+            while not self._woken.done() and now() < deadline:
+                await asyncio.wait({self._woken}, timeout=min(_CHECK_SECONDS, deadline - now()))
+                await check()
         return self._woken.done()
 
 

@@ -23,6 +23,7 @@ from query_side.feed_stream import (
 )
 from query_side.requests import workspace_of
 from runtime.tasks import end
+from runtime.web.admission import STREAMS
 from runtime.web.envelope import BASE_PATH, success
 from runtime.web.ignored import warnings_meta
 from runtime.web.problems import AnyRequest
@@ -66,7 +67,7 @@ async def list_events(
     )
 
 
-@route(STREAM, http_method=_METHODS, opt=_READ)
+@route(STREAM, http_method=_METHODS, opt={**_READ, STREAMS: True})
 async def stream_events(
     request: AnyRequest,
     feed_means: NamedDependency[FeedMeans],

@@ -19,6 +19,7 @@ from query_side.arrivals import Arrivals
 from query_side.feed import Fed, FedEvent, Feed
 from query_side.reads import CustomerReads, LostCursor
 from query_side.refusals import api_error_of
+from runtime.tasks import carried_through
 from runtime.web.authentication import Authentication
 from runtime.web.headers import raw_path, request_id
 from runtime.web.problems import ApiKeyRefused
@@ -102,9 +103,10 @@ class EventStream:
         while not arrivals.is_over:
             with arrivals.expecting(self._workspace_id, self._place) as waiter:
                 await authentication.check_again(self._scope)
-                fed = await self._means.feed.read(
+                reading = self._means.feed.read(
                     self._workspace_id, self._place, limit=EVENTS_PER_PAGE, size=BYTES_PER_PAGE
                 )
+                fed = await carried_through(reading)
                 if fed.events:
                     self._place = fed.end
                     return written(fed.events)

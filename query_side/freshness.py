@@ -16,6 +16,7 @@ from events.envelope import Position
 from events.token import Token
 from query_side.queries import NoReadModel
 from query_side.results import FoundT
+from runtime.places import aside
 from runtime.tasks import end
 
 # While somebody waits, the checkpoint is looked at beside the projector's pings, which may be lost.
@@ -76,7 +77,7 @@ class Freshness:
         self._waiting[future] = position
         self._somebody_waits.set()
         try:
-            async with asyncio.timeout(seconds):
+            async with aside(), asyncio.timeout(seconds):
                 await future
         except TimeoutError:
             return False

@@ -14,6 +14,7 @@ from query_side.history_requests import HistoryRequest, read_history
 from query_side.requests import workspace_of
 from query_side.routes import ReadMeans
 from runtime.api_keys import Principal
+from runtime.tasks import in_whole_steps
 from runtime.web.authentication import principal_of
 from runtime.web.customer_problems import customer_not_found
 from runtime.web.envelope import success
@@ -70,7 +71,7 @@ async def _answer_csv(
         raise _not_found(asked)
     return Stream(
         # The server sends no body with an answer to HEAD, but it would read to its end.
-        () if request.method == HttpMethod.HEAD else pieces,
+        () if request.method == HttpMethod.HEAD else in_whole_steps(pieces),
         media_type=f"{CSV}; header=present",
         headers={"Content-Disposition": f'attachment; filename="history-{customer_id}.csv"'},
     )

@@ -16,6 +16,7 @@ from query_side.freshness import Demand
 from query_side.personal_data import Erased, Person, PersonalData
 from query_side.requests import PathRequest, read_demand, workspace_of
 from query_side.routes import ReadMeans
+from runtime.tasks import in_whole_steps
 from runtime.web.authentication import principal_of
 from runtime.web.customer_problems import customer_erased, customer_not_found
 from runtime.web.envelope import success_body
@@ -54,7 +55,7 @@ async def get_personal_data(
     )
     return Stream(
         # The server sends no body with an answer to HEAD, but it would read to its end.
-        () if request.method == HttpMethod.HEAD else pieces,
+        () if request.method == HttpMethod.HEAD else in_whole_steps(pieces),
         media_type="application/json",
         headers={"Content-Disposition": f'attachment; filename="customer-{wanted}.json"'},
     )

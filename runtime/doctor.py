@@ -15,6 +15,7 @@ from runtime.embedded.ports import is_free
 from runtime.facts import DatabaseFacts, Unknown, ask_database, ask_keys, ask_nats
 from runtime.failure import Failure
 from runtime.lifecycle import TROUBLED
+from runtime.sessions import ask_transactions
 from runtime.settings import Settings, SettingsError, read_master_keys
 
 _SKEW_SECONDS_MAX = 1.0
@@ -44,6 +45,7 @@ def examine(settings: Settings, running: Running | None) -> Iterator[Check]:
     yield _master_key(settings, facts)
     yield from _missing_keys(settings, facts)
     yield from _database(facts)
+    yield from _transactions(settings)
     yield from _scrub(facts)
     yield from _nats(settings)
 
@@ -155,6 +157,7 @@ def _database(facts: DatabaseFacts | Unknown) -> Iterator[Check]:
         + (f", pending: {', '.join(facts.pending)}" if facts.pending else ""),
         mend="customers migrate",
     )
+    yield from _parked(facts)
     for process in facts.positions.processes if facts.positions else ():
         condition = process.state.get("condition")
         if process.alive and condition in TROUBLED:
@@ -164,6 +167,27 @@ def _database(facts: DatabaseFacts | Unknown) -> Iterator[Check]:
                 said=f"{condition}: {process.state.get('words')}",
                 mend="do as it says; `customers status` shows whether that helped",
             )
+
+
+def _parked(facts: DatabaseFacts) -> Iterator[Check]:
+    if facts.positions is not None:
+        parked = facts.positions.progress.parked
+        yield Check(
+            name="parked customers",
+            is_fine=not parked,
+            said=f"{parked:,}, and reads show them as they were before" if parked else "none",
+            mend="customers projections failures; customers projections retry once that is mended",
+        )
+
+
+def _transactions(settings: Settings) -> Iterator[Check]:
+    for one in ask_transactions(settings):
+        yield Check(
+            name="append" if one.holds_log else "transaction",
+            is_fine=False,
+            said=one.words,
+            mend=f"end that transaction, or SELECT pg_terminate_backend({one.pid})",
+        )
 
 
 def _scrub(facts: DatabaseFacts | Unknown) -> Iterator[Check]:

@@ -12,6 +12,7 @@ from psycopg.rows import TupleRow
 from runtime.lifecycle import Process, read_processes
 from runtime.nats_access import connected_once, words_of
 from runtime.postgres import connect_as_owner
+from runtime.progress import Progress, read_progress
 from runtime.schema import migration_names
 from runtime.scrub.record import ScrubState, read_scrub_state
 from runtime.settings import Settings, SettingsError
@@ -29,25 +30,13 @@ _NOT_THE_OWNER = (
     "`customers migrate` may: in compose, docker compose run --rm migrate status"
 )
 _APPLIED = "SELECT name FROM public.customers_migrations"
-# One statement, one snapshot: the head is never older than the checkpoint.
-_POSITIONS = """
-SELECT
-    (SELECT coalesce(max(generation), 1) FROM log.generations WHERE log_id = %(log)s),
-    coalesce((SELECT position FROM log.events WHERE log_id = %(log)s
-              ORDER BY position DESC LIMIT 1), 0),
-    (SELECT position FROM projections.checkpoints WHERE log_id = %(log)s AND live)
-"""
-
-
 _KEYS = "SELECT master_key_id, keys FROM keyring.master_keys ORDER BY 1"
 
 
 class Positions(Struct, frozen=True, kw_only=True):
-    """How far the log is, and how far the read model; no checkpoint before the first projector."""
+    """How far the log is, how far the read model, and who works on them."""
 
-    generation: int
-    head: int
-    checkpoint: int | None
+    progress: Progress
     processes: list[Process]
     scrub: ScrubState | None = None
 
@@ -113,12 +102,8 @@ def _ask_database(connection: psycopg.Connection[TupleRow], settings: Settings) 
 
 
 def _read_positions(connection: psycopg.Connection[TupleRow], settings: Settings) -> Positions:
-    asked = connection.execute(_POSITIONS, {"log": settings.log_id})
-    generation, head, checkpoint = _one(asked)
     return Positions(
-        generation=generation,
-        head=head,
-        checkpoint=checkpoint,
+        progress=read_progress(connection, settings.log_id),
         processes=read_processes(connection),
         scrub=read_scrub_state(connection, settings.scrub_days),
     )

@@ -8,8 +8,9 @@ import logging
 import re
 import sys
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import suppress
+from itertools import islice
 from types import TracebackType
 from typing import TextIO, cast
 
@@ -17,12 +18,16 @@ import msgspec
 import structlog
 from structlog.typing import EventDict, WrappedLogger
 
+from runtime.masking import mask
 from runtime.settings import Settings
 
 _OWN_PACKAGES = {"runtime", "events", "command_side", "query_side", "projections", "nats"}
-_SECRETS = re.compile(r"sk_(?:live|test)_[\w-]+|(?<=://)[^/\s@]+@")
 _FIRST_KEYS = ["timestamp", "level", "process", "event"]
 _FRAMES_MAX = 12
+_LONGEST = 2_000
+_MOST = 100
+# What moves the cursor of a terminal, ends a line for some readers, or turns the writing round.
+_MOVING = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 
 
 def configure_logging(settings: Settings, process: str) -> None:
@@ -39,7 +44,7 @@ def configure_logging(settings: Settings, process: str) -> None:
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             name_process,
             describe_exception,
-            mask_secrets,
+            tame_values,
             _render_text if is_text(settings) else _render_json,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(level),
@@ -87,10 +92,16 @@ def harmless_message(error: BaseException) -> str:
     state: object = getattr(error, "sqlstate", None)
     package = type(error).__module__.partition(".")[0]
     is_ours = package in _OWN_PACKAGES
-    is_server = package == "psycopg" and not (isinstance(state, str) and state[:2] in ("22", "23"))
+    # Without one, an error of programming quotes the address it cannot read.
+    quotes = state[:2] in ("22", "23") if isinstance(state, str) else _is_misread_address(error)
+    is_server = package == "psycopg" and not quotes
     if is_ours or is_server or isinstance(error, OSError):
         return str(error).partition("\n")[0]
     return "-"
+
+
+def _is_misread_address(error: BaseException) -> bool:
+    return type(error).__name__ == "ProgrammingError"
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
@@ -98,16 +109,28 @@ def _frames(trace: TracebackType | None) -> list[str]:
     return [f"{frame.filename}:{frame.lineno} {frame.name}" for frame in frames]
 
 
-def mask_secrets(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Blot out API keys, and user and password in addresses, wherever they got into a line."""
+def tame_values(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Blot out secrets, wherever they got into a line, and cut what is long."""
     for name, value in event.items():
-        if isinstance(value, str):
-            event[name] = _SECRETS.sub("***", value)
+        event[name] = _tamed(value)
     return event
 
 
+def _tamed(value: object) -> object:
+    if isinstance(value, str):
+        # Half of a surrogate pair cannot be written, and a line that cannot be written is lost.
+        masked = mask(value).encode("utf-8", "backslashreplace").decode("utf-8")
+        return masked if len(masked) <= _LONGEST else f"{masked[:_LONGEST]}…"
+    if isinstance(value, Mapping):
+        pairs = cast("Mapping[object, object]", value).items()
+        return {str(_tamed(str(name))): _tamed(inner) for name, inner in islice(pairs, _MOST)}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [_tamed(inner) for inner in islice(cast("Iterable[object]", value), _MOST)]
+    return value if isinstance(value, bool | int | float | None) else _tamed(str(value))
+
+
 def _render_json(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
-    return msgspec.json.encode(_ordered(event), enc_hook=str).decode()
+    return _on_one_line(msgspec.json.encode(_ordered(event)).decode())
 
 
 def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
@@ -116,8 +139,13 @@ def _render_text(_logger: WrappedLogger, _method: str, event: EventDict) -> str:
     )
     # The time of day, to the millisecond: who reads along knows the date.
     time = str(event["timestamp"])[11:23]
-    head = f"{text_prefix(event['process'])}{time} {event['level']:<7} {event['event']}"
-    return f"{head} {rest}".rstrip()
+    head = f"{text_prefix(event['process'])}{time} {event['level']:<7} {_quoted(event['event'])}"
+    return _on_one_line(f"{head} {rest}".rstrip())
+
+
+def _on_one_line(line: str) -> str:
+    """The line as every reader and every terminal takes it: for one, and at rest."""
+    return line if line.isascii() else _MOVING.sub(lambda found: f"\\u{ord(found[0]):04x}", line)
 
 
 def text_prefix(process: str) -> str:
@@ -131,7 +159,7 @@ def _ordered(event: MutableMapping[str, object]) -> dict[str, object]:
 
 
 def _quoted(value: object) -> str:
-    text = value if isinstance(value, str) else msgspec.json.encode(value, enc_hook=str).decode()
+    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     plain = text.isprintable() and not set(text) & set(' "=')
     return text if plain and text else msgspec.json.encode(text).decode()
 

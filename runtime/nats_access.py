@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 from typing import Final, TypedDict
+from urllib.parse import urlsplit
 
 import nats.errors
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -31,6 +32,8 @@ _USER_SEED: Final = base64.b32decode("SUAA====")
 class Access(TypedDict, total=False):
     """What `Client.connect` is given beside the servers."""
 
+    user: str
+    password: str
     tls: ssl.SSLContext
     user_jwt_cb: Callable[[], bytes]
     signature_cb: Callable[[str], bytes]
@@ -126,6 +129,13 @@ def servers_of(settings: Settings) -> list[str]:
 def access_of(settings: Settings) -> Access:
     """What the settings say of TLS and credentials; raises SettingsError."""
     access = Access()
+    named = {(url.username, url.password) for url in map(urlsplit, servers_of(settings))}
+    match [*named]:
+        case [(str() as user, str() as password)]:
+            # Also for servers that no URL names: one of a cluster tells of the others.
+            access["user"], access["password"] = user, password
+        case _:
+            pass
     if _wants_tls(settings):
         access["tls"] = _tls_context(settings)
     if settings.nats_credentials:

@@ -1,46 +1,37 @@
 """The composition root: every process is built here, from settings and nothing else."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, TypeAlias
 
 import msgspec
-import nats.errors
 from litestar import Litestar
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
-from command_side.app import ROUTES as COMMAND_ROUTES
 from command_side.app import CommandSide, command_side
-from command_side.openapi import DESCRIPTION as COMMANDS
-from events import generations, jetstream, published_schemas
-from events.asyncapi import OverHttp, describe_events
+from command_side.append_watch import AppendWatch
+from events import jetstream
 from events.envelope import Position
 from events.eraser import Eraser
 from events.erasure import Erasures
 from events.erasure_receipt import Retention
-from events.errors import NoFork
-from events.generations import Fork
 from events.keys import Keyring
 from events.ledger import Ledger, LedgerStream
 from events.ledger_guard import LedgerGuard
-from events.log import LogReader, PostgresLog
-from events.relay import Relay
+from events.log import PostgresLog
+from events.publish_watch import PublishWatch
+from events.relay import Relay, RelayState
 from events.rendering import Renderer, payload_max
 from events.token import Tokens
+from projections.projection_watch import ProjectionWatch
 from projections.runners import ProjectorRunners
-from query_side.app import ROUTES as QUERY_ROUTES
 from query_side.app import QuerySide, query_side
 from query_side.arrivals import Arrivals
-from query_side.feed_requests import LAST_EVENT_ID
-from query_side.feed_routes import EVENTS, STREAM
-from query_side.feed_stream import LOST_EVENT
-from query_side.openapi import DESCRIPTION as QUERIES
-from query_side.openapi_feed import LOST_EXAMPLE
-from runtime import signed_heads
 from runtime.api_keys import Principal, lookup
-from runtime.failure import Failure
+from runtime.awaited_migrations import await_migrations
+from runtime.documents import event_docs
 from runtime.key_ping import key_change_subject
 from runtime.lifecycle import (
     MASTER_KEYS_STATE,
@@ -51,44 +42,45 @@ from runtime.lifecycle import (
     stop_signals,
 )
 from runtime.nats import Heard, NatsLine
-from runtime.nats_access import connected_once, words_of
-from runtime.postgres import Pool, Role, ask, connect, make_pool
+from runtime.postgres import Pool, Role, ask, connect, connect_copied, make_pool
 from runtime.published_heads import log_head_part
-from runtime.readable import readable_json
-from runtime.readiness import erasures_check, readiness, writes_check
+from runtime.readiness import erasures_check, readiness, stopping_check, writes_check
 from runtime.sealing import Sealer
 from runtime.settings import MasterKeys, Settings, read_master_keys
 from runtime.signed_heads import head_keeper
-from runtime.web.authentication import KEY_HEADER, Authentication
-from runtime.web.event_docs import ROUTES as EVENT_DOC_ROUTES
-from runtime.web.event_docs import EventDocuments
-from runtime.web.fixed_document import A_DAY, FixedDocument
-from runtime.web.frame import Frame, Part, document_of
-from runtime.web.openapi.event_docs import describe_event_docs
+from runtime.telemetry.api import ApiWatch
+from runtime.telemetry.gauges import watched
+from runtime.telemetry.metrics import Metrics
+from runtime.telemetry.tracing import make_tracer
+from runtime.web.admission import Admission
+from runtime.web.authentication import Authentication
+from runtime.web.connections import limits_of
+from runtime.web.frame import Frame, Part, Shown
+from runtime.web.health import Check
 from runtime.web.rate_limit import RateLimit
 from runtime.web.server import serve
+from runtime.web.wrong_keys import WrongKeys
 
 LOOK_UP_CONNECTIONS: Final = 2
 """What a write looks up goes over these; appends go one after another, over one of their own."""
-
-_OVER_HTTP: Final = OverHttp(
-    pages=EVENTS,
-    live=STREAM,
-    key_header=KEY_HEADER,
-    last_id_header=LAST_EVENT_ID,
-    lost_event=LOST_EVENT,
-    lost_example=LOST_EXAMPLE,
-)
 
 Side: TypeAlias = Literal["command", "query", "both"]
 
 
 async def run_api(settings: Settings, side: Side, announce: Callable[[str], None]) -> None:
     """Serve HTTP until SIGTERM or SIGINT; then finish what is under way."""
+    await await_migrations(settings, Role.API, "customers api")
     with stop_signals() as stop:
         async with api_app(settings, side, stop) as app:
             settle()
-            await serve(app, settings.host, settings.port, announce=announce, stop=stop)
+            await serve(
+                app,
+                settings.host,
+                settings.port,
+                announce=announce,
+                stop=stop,
+                drain_seconds=settings.drain_seconds,
+            )
 
 
 @asynccontextmanager
@@ -96,6 +88,7 @@ async def api_app(
     settings: Settings, side: Side = "both", stop: asyncio.Event | None = None
 ) -> AsyncGenerator[Litestar]:
     """The app of an API process until the block ends; from `stop` on nobody waits for events."""
+    stop = stop or asyncio.Event()
     master_keys = read_master_keys(settings)
     keyring, sealer = Keyring(master_keys), Sealer(master_keys)
     tokens = Tokens(sealer, settings.log_id)
@@ -103,12 +96,13 @@ async def api_app(
         pool = await stack.enter_async_context(
             make_pool(settings, Role.API, "customers api", size=settings.pool_size)
         )
-        authentication = Authentication(lambda key_hash: _find_key(pool, key_hash))
+        watch = ApiWatch(settings, pool)
+        authentication = _authentication(settings, pool, watch)
         keys_ping = key_change_subject(settings.log_id)
         hears: dict[str, Heard] = {keys_ping: lambda _: authentication.invalidate()}
         line = NatsLine(settings, "customers api", hears=hears)
-        parts = [_event_docs(settings.public_url), log_head_part(settings, pool)]
-        checks = readiness(pool, line)
+        parts = _parts_of_both_sides(settings, pool)
+        checks = [stopping_check(stop), *readiness(pool, line, settings.log_id)]
         arrivals: Arrivals | None = None
         if side != "command":
             queries = await stack.enter_async_context(
@@ -121,7 +115,7 @@ async def api_app(
                     authentication=authentication,
                     wait_seconds=settings.read_wait,
                     can_hear_pings=lambda: line.connected,
-                    stop=stop or asyncio.Event(),
+                    stop=stop,
                 )
             )
             parts.append(queries.part())
@@ -135,7 +129,7 @@ async def api_app(
                 await line.ping(jetstream.appended_ping(settings.log_id), b"%d" % position)
 
             commands = await stack.enter_async_context(
-                _command_side(settings, keyring, tokens, ping_appended)
+                _command_side(settings, keyring, tokens, ping_appended, watch)
             )
             parts.append(commands.part())
             checks.append(writes_check(commands.appender.silent_seconds, settings.write_wait))
@@ -144,10 +138,38 @@ async def api_app(
         checks.append(erasures_check(lambda: guard.trouble))
         state: dict[str, object] = {"side": side, MASTER_KEYS_STATE: list(master_keys.by_id)}
         beats = registered(pool.connection, "api", lambda: state | guard.state())
-        await stack.enter_async_context(beats)
-        limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
-        frame = Frame(authentication, checks, parts, limit)
+        parts += watch.parts(checks)
+        watching = watched(settings, watch.metrics, line, watch.tracer)
+        for context in (beats, watching):
+            await stack.enter_async_context(context)
+        frame = _frame(settings, authentication, checks, parts, watch)
         yield Litestar(plugins=[frame], openapi_config=None)
+
+
+def _parts_of_both_sides(settings: Settings, pool: Pool) -> list[Part]:
+    docs = [event_docs(settings.public_url)] if settings.docs else []
+    return [log_head_part(settings, pool), *docs]
+
+
+def _authentication(settings: Settings, pool: Pool, watch: ApiWatch) -> Authentication:
+    wrong_keys = WrongKeys(settings.wrong_keys) if settings.wrong_keys else None
+    if wrong_keys is not None:
+        watch.guessing(wrong_keys)
+    return Authentication(lambda key_hash: _find_key(pool, key_hash), wrong_keys=wrong_keys)
+
+
+def _frame(
+    settings: Settings,
+    authentication: Authentication,
+    checks: Sequence[Check],
+    parts: Sequence[Part],
+    watch: ApiWatch,
+) -> Frame:
+    limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
+    shown = Shown(docs=settings.docs, health_details=settings.health_details)
+    admission = Admission(limits_of(settings))
+    watch.shedding(admission)
+    return Frame(authentication, checks, parts, limit, shown, admission, watch.watchers())
 
 
 def _pings_of_reads(queries: QuerySide, log_id: int) -> dict[str, Heard]:
@@ -168,9 +190,10 @@ async def _command_side(
     keyring: Keyring,
     tokens: Tokens,
     on_appended: Callable[[Position], Awaitable[None]],
+    watch: ApiWatch,
 ) -> AsyncGenerator[CommandSide]:
     async with (
-        _event_log(settings) as (event_log, erasures),
+        _event_log(settings, watch.pools) as (event_log, erasures),
         command_side(
             event_log,
             erasures,
@@ -181,14 +204,17 @@ async def _command_side(
             wait_seconds=settings.write_wait,
             receipt_days=settings.receipt_days,
             payload_max=payload_max(settings.nats_max_payload, settings.public_url),
+            watch=AppendWatch(watch.metrics, watch.tracer),
         ) as commands,
     ):
         yield commands
 
 
 @asynccontextmanager
-async def _event_log(settings: Settings) -> AsyncGenerator[tuple[PostgresLog, Erasures]]:
-    """The log on connections of its own: writes never queue behind slow searches.
+async def _event_log(
+    settings: Settings, pools: dict[str, Pool]
+) -> AsyncGenerator[tuple[PostgresLog, Erasures]]:
+    """The log on connections of its own, named in `pools`: writes never queue behind searches.
 
     An erasure takes its turn with the appends, which hold the same lock.
     """
@@ -196,6 +222,7 @@ async def _event_log(settings: Settings) -> AsyncGenerator[tuple[PostgresLog, Er
         make_pool(settings, Role.API, "customers api log", size=LOOK_UP_CONNECTIONS) as pool,
         make_pool(settings, Role.API, "customers api append", size=1) as append_pool,
     ):
+        pools |= {"look_up": pool, "append": append_pool}
         log = PostgresLog(pool, settings.log_id, append_pool=append_pool)
         yield log, Erasures(pool, settings.log_id, append_pool=append_pool)
 
@@ -217,48 +244,13 @@ def _retention(settings: Settings) -> Retention:
     return Retention(scrub_days=settings.scrub_days, backup_days=settings.backup_days)
 
 
-def api_document() -> bytes:
-    """The OpenAPI document of an API with both sides, as readable JSON; no server is needed."""
-    parts = [
-        Part(routes=COMMAND_ROUTES, description=COMMANDS),
-        Part(routes=QUERY_ROUTES, description=QUERIES),
-        _event_docs(Settings().public_url),
-        log_head_part(Settings(), None),
-    ]
-    return readable_json(document_of(parts))
-
-
-def events_document(public_url: str) -> bytes:
-    """The AsyncAPI document of a service that is reached there, as readable JSON."""
-    return readable_json(describe_events(public_url, _OVER_HTTP))
-
-
-def _event_docs(public_url: str) -> Part:
-    """What every API process says of the events, whichever side it serves."""
-    kept = {"media_type": published_schemas.CONTENT_TYPE, "cache_control": A_DAY}
-    documents = EventDocuments(
-        asyncapi=FixedDocument(msgspec.json.encode(describe_events(public_url, _OVER_HTTP))),
-        schema_index=FixedDocument(published_schemas.served_index(public_url)),
-        schemas={
-            name: FixedDocument(body, **kept)
-            for name, body in published_schemas.served_schemas(public_url).items()
-        },
-    )
-    return Part(
-        routes=EVENT_DOC_ROUTES,
-        dependencies={"event_documents": documents},
-        description=describe_event_docs(
-            published_schemas.PUBLISHED, published_schemas.CONTENT_TYPE
-        ),
-    )
-
-
 def _renderer(settings: Settings, keyring: Keyring) -> Renderer:
     return Renderer(keyring=keyring, log_id=settings.log_id, public_url=settings.public_url)
 
 
 async def run_relay(settings: Settings) -> None:
     """Copy the log into JetStream until SIGTERM or SIGINT."""
+    await await_migrations(settings, Role.RELAY, "customers relay")
 
     def appended(position: bytes) -> None:
         relay.appended(Position(int(position)))
@@ -271,12 +263,19 @@ async def run_relay(settings: Settings) -> None:
     hears = {jetstream.appended_ping(settings.log_id): appended}
     line = NatsLine(settings, "customers relay", hears=hears, on_connected=wake)
     master_keys = read_master_keys(settings)
+    metrics, tracer = Metrics(), make_tracer(settings, "relay")
+
+    def judged() -> RelayState:
+        state = eraser.judge(relay.state)
+        return keeper.judge(state) if keeper else state
+
     relay = Relay(
-        lambda: connect(settings, Role.RELAY, "customers relay"),
+        lambda: connect_copied(settings, Role.RELAY, "customers relay"),
         line.client,
         _renderer(settings, Keyring(master_keys)),
         replicas=settings.stream_replicas,
         message_max=settings.nats_max_payload,
+        on_published=PublishWatch(metrics, tracer, judged).published,
     )
 
     eraser = Eraser(
@@ -289,10 +288,6 @@ async def run_relay(settings: Settings) -> None:
 
     keeper = head_keeper(settings, line)
 
-    def state() -> dict[str, object]:
-        judged = eraser.judge(relay.state)
-        return _state_of(keeper.judge(judged) if keeper else judged, master_keys)
-
     async def work() -> None:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(eraser.run())
@@ -302,49 +297,16 @@ async def run_relay(settings: Settings) -> None:
             await eraser.compared.wait()
             tasks.create_task(relay.run())
 
-    beats = registered(_connections(settings, Role.RELAY, "customers relay beat"), "relay", state)
-    async with line.kept_up(), beats:
+    connecting = _connections(settings, Role.RELAY, "customers relay beat")
+    beats = registered(connecting, "relay", lambda: _state_of(judged(), master_keys))
+    async with line.kept_up(), beats, watched(settings, metrics, line, tracer):
         settle()
         await run_until_told(work())
 
 
-async def begin_generation(settings: Settings, reason: str) -> Fork:
-    """Let the log go on in a new generation: where history parted.
-
-    Raises Failure when it did not; psycopg.Error when the database is away.
-    """
-    name = "customers relay new-generation"
-    if not settings.nats_url:
-        raise Failure(
-            "CUSTOMERS_NATS_URL is not set, and the streams are in NATS.",
-            "CUSTOMERS_NATS_URL=nats://user:password@host:4222",
-        )
-    async with (
-        await connect(settings, Role.RELAY, name) as connection,
-        AsyncExitStack() as stack,
-    ):
-        try:
-            client = await stack.enter_async_context(connected_once(settings, name))
-        except (OSError, nats.errors.Error) as error:
-            words = words_of(error, settings)
-            raise Failure(f"NATS cannot be used: {words}", "customers doctor") from error
-        reader = LogReader(connection, settings.log_id)
-        try:
-            try:
-                fork = await generations.find_fork(reader, client.jetstream(), settings.log_id)
-            except NoFork:
-                # JetStream may have been restored too; signed heads may have not.
-                fork = await signed_heads.find_fork(settings, connection, client)
-                if fork is None:
-                    raise
-            await generations.begin_generation(connection, settings.log_id, fork, reason)
-        except NoFork as error:
-            raise Failure(str(error), "customers status") from error
-    return fork
-
-
 async def run_projector(settings: Settings) -> None:
     """Keep the read model up to date until SIGTERM or SIGINT."""
+    await await_migrations(settings, Role.PROJECTOR, "customers projector")
 
     def appended(position: bytes) -> None:
         runners.appended(Position(int(position)))
@@ -356,19 +318,18 @@ async def run_projector(settings: Settings) -> None:
         settings, "customers projector", hears={jetstream.appended_ping(settings.log_id): appended}
     )
     master_keys = read_master_keys(settings)
+    metrics, tracer = Metrics(), make_tracer(settings, "projector")
     runners = ProjectorRunners(
         lambda: connect(settings, Role.PROJECTOR, "customers projector"),
         line.client,
         Keyring(master_keys),
         log_id=settings.log_id,
         ring=ring,
+        on_projected=ProjectionWatch(metrics, tracer, lambda: runners.state).projected,
     )
-
-    def state() -> dict[str, object]:
-        return _state_of(runners.state, master_keys)
-
     connecting = _connections(settings, Role.PROJECTOR, "customers projector beat")
-    async with line.kept_up(), registered(connecting, "projector", state):
+    beats = registered(connecting, "projector", lambda: _state_of(runners.state, master_keys))
+    async with line.kept_up(), beats, watched(settings, metrics, line, tracer):
         settle()
         await run_until_told(runners.run())
 

@@ -3,6 +3,7 @@
 Anybody may ask, so no answer tells how much is written: numbers are in `customers status`.
 """
 
+import asyncio
 from collections.abc import Callable
 from typing import Final
 
@@ -17,8 +18,10 @@ from runtime.web.health import Check, Probe
 # What the newest process of a kind says of itself.
 _CONDITION: Final = "SELECT state ->> 'condition', silent_seconds FROM control.newest_process(%s)"
 
+_PARKED: Final = "SELECT FROM projections.checkpoints WHERE log_id = %s AND live AND parked > 0"
 
-def readiness(pool: Pool, line: NatsLine) -> list[Check]:
+
+def readiness(pool: Pool, line: NatsLine, log_id: int) -> list[Check]:
     """Only the database is vital: without NATS, relay or projector the API still answers."""
 
     async def database() -> Probe:
@@ -36,12 +39,32 @@ def readiness(pool: Pool, line: NatsLine) -> list[Check]:
 
         return _judge(kind, await ask(pool, condition))
 
+    async def parked() -> Probe:
+        async def any_parked(connection: AsyncConnection[TupleRow]) -> TupleRow | None:
+            cursor = await connection.execute(_PARKED, [log_id])
+            return await cursor.fetchone()
+
+        if await ask(pool, any_parked) is None:
+            return Probe(ok=True, detail="none")
+        return Probe(ok=False, detail="some customers: `customers projections failures` says why")
+
     return [
         Check(name="database", probe=database, vital=True),
         Check(name="nats", probe=nats),
         Check(name="relay", probe=lambda: process("relay")),
         Check(name="projector", probe=lambda: process("projector")),
+        Check(name="parked", probe=parked),
     ]
+
+
+def stopping_check(stop: asyncio.Event) -> Check:
+    """Whether the process was told to stop: new connections belong elsewhere then."""
+
+    async def probe() -> Probe:
+        is_stopping = stop.is_set()
+        return Probe(ok=not is_stopping, detail="stopping" if is_stopping else "serves")
+
+    return Check(name="process", probe=probe, vital=True)
 
 
 def writes_check(silent_seconds: Callable[[], float], limit: float) -> Check:

@@ -98,6 +98,16 @@ class Settings(Struct, frozen=True, kw_only=True):
     log_id: Annotated[int, Meta(ge=1, le=2_000_000_000, description="Which log this is.")] = 1
     host: Annotated[str, Meta(description="Address the API listens on.")] = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535, description="Port the API listens on.")] = 8080
+    drain_seconds: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="Seconds an API process that was told to stop goes on answering, while "
+            "`/health/ready` says 503 and each answer ends its connection: a load balancer sends "
+            "its requests elsewhere meanwhile. 0: it stops at once.",
+        ),
+    ] = 0.0
     public_url: Annotated[
         str,
         Meta(
@@ -128,6 +138,78 @@ class Settings(Struct, frozen=True, kw_only=True):
             "many.",
         ),
     ] = 6000
+    wrong_keys: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000,
+            description="Wrong API keys a minute from one address before it gets 429, and keys "
+            "that were not right lately wait a second; 0 = no limit. Each API process counts for "
+            "itself, and takes a proxy for one address.",
+        ),
+    ] = 60
+    docs: Annotated[
+        bool,
+        Meta(
+            description="Serve `/docs`, `/openapi.json`, `/asyncapi.json` and `/schemas`, to "
+            "anybody. false: nowhere; the paths are not there."
+        ),
+    ] = True
+    health_details: Annotated[
+        bool,
+        Meta(
+            description="Say at `/health/ready` what was checked and found, to anybody. false: "
+            "only whether the process is ready."
+        ),
+    ] = True
+    connections: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Connections that an API process keeps open; one workspace may have half.",
+        ),
+    ] = 2000
+    requests: Annotated[
+        int,
+        Meta(
+            ge=2,
+            le=10_000,
+            description="Writes that an API process works on at once, and as many reads, but at "
+            "most 8 for each of CUSTOMERS_POOL_SIZE. One workspace may have half.",
+        ),
+    ] = 128
+    request_wait: Annotated[
+        float,
+        Meta(gt=0, le=60, description="Seconds a request waits for its turn before 503."),
+    ] = 2.0
+    client_wait: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=300,
+            description="Seconds a client may take to send a request, or to take more of an "
+            "answer; a body may take a second more for each 64 KiB.",
+        ),
+    ] = 10.0
+    keep_alive: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="Seconds a connection may be idle; more than a balancer in front keeps its "
+            "own.",
+        ),
+    ] = 75.0
+    streams: Annotated[
+        int,
+        Meta(
+            ge=1,
+            le=100_000,
+            description="Event streams that an API process keeps open; one API key may have a "
+            "quarter.",
+        ),
+    ] = 1000
     receipt_days: Annotated[
         int, Meta(ge=1, le=36_500, description="Days an Idempotency-Key is remembered.")
     ] = 2
@@ -169,6 +251,37 @@ class Settings(Struct, frozen=True, kw_only=True):
         Literal["auto", "text", "json"],
         Meta(description="Shape of the log lines; auto: text on a terminal, else JSON."),
     ] = "auto"
+    metrics: Annotated[
+        bool,
+        Meta(
+            description="Tell Prometheus at `/metrics` how the process does. false: nowhere; the "
+            "path is not there."
+        ),
+    ] = True
+    metrics_token: Annotated[
+        str,
+        Meta(
+            description="What Prometheus must send as `Authorization: Bearer …` to read "
+            "`/metrics`. Empty: everybody who reaches it may, and sees how much is written."
+        ),
+    ] = ""
+    metrics_port: Annotated[
+        Annotated[int, Meta(ge=0, le=65535)] | None,
+        Meta(
+            description="Port of its own for `/metrics` of an API process, a relay or a projector; "
+            "0: any. Empty: the API answers on its own port, relay and projector nowhere."
+        ),
+    ] = None
+    metrics_host: Annotated[
+        str, Meta(description="Address that CUSTOMERS_METRICS_PORT listens on.")
+    ] = "127.0.0.1"
+    traces_url: Annotated[
+        str,
+        Meta(
+            description="Collector that takes traces as OTLP over HTTP, like "
+            "`http://127.0.0.1:4318`; needs the extra `tracing`. Empty: nothing is traced."
+        ),
+    ] = ""
     pg_bin: Annotated[
         str, Meta(description="Folder of the Postgres programs that `customers dev` starts.")
     ] = ""
@@ -222,15 +335,18 @@ def read_audit_keys(settings: Settings) -> dict[str, bytes]:
 
 def _read_keys(variable: str, text: str, command: str) -> dict[str, bytes]:
     by_id: dict[str, bytes] = {}
-    for entry in filter(None, (part.strip() for part in text.split(","))):
-        key_id, _, encoded = entry.partition(":")
+    entries = filter(None, (part.strip() for part in text.split(",")))
+    for number, entry in enumerate(entries, start=1):
+        key_id, colon, encoded = entry.partition(":")
         try:
             key = base64.b64decode(encoded, validate=True)
         except binascii.Error:
             key = b""
         if not key_id or len(key) != 32:
+            # Without a colon it may be the key itself.
+            name = repr(key_id) if colon else str(number)
             raise SettingsError(
-                f"{variable}: the entry {key_id!r} is not `id:base64 of 32 bytes`. "
+                f"{variable}: the entry {name} is not `id:base64 of 32 bytes`. "
                 f"`customers {command}` prints one that is."
             )
         by_id[key_id] = key

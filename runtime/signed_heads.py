@@ -13,7 +13,7 @@ from events.head_keeper import HeadKeeper
 from events.head_sources import HeadFile, HeadSource, HeadStream, HeadTable
 from events.heads import PublicKeys, Signer, public_bytes, public_keys
 from runtime.nats import NatsLine
-from runtime.postgres import Role, connect
+from runtime.postgres import Role, connect_copied
 from runtime.settings import Settings, read_audit_keys, read_signing_keys
 
 
@@ -52,7 +52,7 @@ def head_keeper(settings: Settings, line: NatsLine) -> HeadKeeper | None:
         return None
     stream = HeadStream(line.client, settings.log_id, replicas=settings.stream_replicas)
     return HeadKeeper(
-        lambda: connect(settings, Role.RELAY, "customers relay heads"),
+        lambda: connect_copied(settings, Role.RELAY, "customers relay heads"),
         lambda connection: open_book(settings, connection, stream),
         settings.log_id,
         seconds=settings.head_seconds,

@@ -9,6 +9,7 @@ from msgspec import Struct
 from runtime.discovery import Running
 from runtime.facts import DatabaseFacts, NatsFacts, Positions, Unknown, ask_database, ask_nats
 from runtime.lifecycle import TROUBLED, Process
+from runtime.progress import Progress
 from runtime.settings import Settings
 from runtime.words import limit_warning
 
@@ -38,6 +39,11 @@ class Status(Struct, frozen=True, kw_only=True):
     stream_sequence: int | None
     checkpoint: int | None
     lag_events: int | None
+    lag_seconds: float | None
+    """The age of the oldest event that the read model does not show; 0 when it shows all."""
+    parked_customers: int | None
+    receipts: int | None
+    """How many Idempotency-Keys are remembered, as Postgres estimates it."""
     pids: dict[str, int | None]
     processes: list[Process]
     problems: list[str]
@@ -67,7 +73,7 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
     nats = facts.nats if isinstance(facts.nats, NatsFacts) else None
     positions = database.positions if database else None
     alive = [process for process in positions.processes if process.alive] if positions else []
-    lag = positions.head - (positions.checkpoint or 0) if positions else None
+    progress = positions.progress if positions else None
     return Status(
         versions=Versions(
             customers=importlib.metadata.version("customers"),
@@ -77,11 +83,14 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
             migrations_pending=database.pending if database else [],
         ),
         log_id=settings.log_id,
-        generation=positions.generation if positions else None,
-        log_head=positions.head if positions else None,
+        generation=progress.generation if progress else None,
+        log_head=progress.head if progress else None,
         stream_sequence=nats.last_sequence if nats else None,
-        checkpoint=positions.checkpoint if positions else None,
-        lag_events=lag,
+        checkpoint=progress.checkpoint if progress else None,
+        lag_events=progress.projection_lag if progress else None,
+        lag_seconds=progress.projection_lag_seconds if progress else None,
+        parked_customers=progress.parked if progress else None,
+        receipts=progress.receipts if progress else None,
         pids=running.pids if running else _pids(alive),
         processes=alive,
         problems=[
@@ -90,6 +99,7 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
             *_absences(positions is not None, alive),
             *_troubles(alive),
             *_lags(facts, head),
+            *_parked(progress),
             *_overdue(positions),
         ],
     )
@@ -98,13 +108,13 @@ def describe(settings: Settings, running: Running | None, facts: Facts, head: in
 def _look(settings: Settings) -> Facts:
     database = ask_database(settings)
     known = database.positions if isinstance(database, DatabaseFacts) else None
-    stream = f"CUSTOMERS_{settings.log_id}_{known.generation if known else 1}"
+    stream = f"CUSTOMERS_{settings.log_id}_{known.progress.generation if known else 1}"
     return Facts(database=database, nats=ask_nats(settings, stream))
 
 
 def _head(facts: Facts) -> int:
     known = facts.database.positions if isinstance(facts.database, DatabaseFacts) else None
-    return known.head if known else 0
+    return known.progress.head if known else 0
 
 
 def _pids(alive: Sequence[Process]) -> dict[str, int | None]:
@@ -156,10 +166,19 @@ def _overdue(positions: Positions | None) -> Iterator[str]:
 
 def _lags(facts: Facts, head: int) -> Iterator[str]:
     known = facts.database.positions if isinstance(facts.database, DatabaseFacts) else None
-    if known is not None and (known.checkpoint or 0) < head:
-        yield f"The read model is {known.head - (known.checkpoint or 0)} events behind the log."
-    if known is None or isinstance(facts.nats, Unknown) or not facts.nats.has_jetstream:
+    progress = known.progress if known else None
+    if progress is not None and (progress.checkpoint or 0) < head:
+        yield f"The read model is {progress.projection_lag} events behind the log."
+    if progress is None or isinstance(facts.nats, Unknown) or not facts.nats.has_jetstream:
         return
     sequence = facts.nats.last_sequence or 0
     if sequence < head:
-        yield f"The JetStream stream is {known.head - sequence} events behind the log."
+        yield f"The JetStream stream is {progress.head - sequence} events behind the log."
+
+
+def _parked(progress: Progress | None) -> Iterator[str]:
+    if progress is not None and progress.parked:
+        yield (
+            f"{progress.parked} customers are parked, and reads show them as they were before: "
+            "`customers projections failures` says why."
+        )

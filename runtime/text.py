@@ -32,7 +32,8 @@ _STROKED: Final = str.maketrans(
         "œ": "oe",
     }
 )
-_PHONE_WORD: Final = re.compile(r"[0-9+()./-]*[0-9][0-9+()./-]*")
+# Possessive: a long number with a letter behind it costs no more than another.
+_PHONE_WORD: Final = re.compile(r"[+()./-]*+[0-9][0-9+()./-]*+")
 _NO_DIGIT: Final = re.compile(r"[^0-9]")
 _LIKE_SPECIAL: Final = re.compile(r"[\\%_]")
 

@@ -116,7 +116,7 @@ def api(
 @customers.command(epilog="Example: customers openapi >openapi.json")
 def openapi() -> None:
     """Print the OpenAPI document of the API, as /openapi.json has it."""
-    from runtime.processes import api_document
+    from runtime.documents import api_document
 
     click.echo(api_document(), nl=False)
 
@@ -125,7 +125,7 @@ def openapi() -> None:
 def asyncapi() -> None:
     """Print the AsyncAPI document of the events, as /asyncapi.json has it."""
     from runtime.discovery import completed_settings
-    from runtime.processes import events_document
+    from runtime.documents import events_document
 
     click.echo(events_document(completed_settings().public_url), nl=False)
 
@@ -153,10 +153,10 @@ def new_generation(reason: str) -> None:
     """
     import asyncio
 
-    from runtime import processes
     from runtime.discovery import find_settings
+    from runtime.operators.generations import begin_generation
 
-    fork = asyncio.run(processes.begin_generation(find_settings(), reason))
+    fork = asyncio.run(begin_generation(find_settings(), reason))
     click.echo(
         f"generation {fork.generation + 1} begins: the relay fills JetStream stream "
         f"{fork.next_stream} from the log\n"
@@ -224,8 +224,22 @@ def _run_to_the_end(work: Coroutine[object, object, None]) -> None:
 
 @customers.command(epilog="Example: customers status --json | jq .lag_events")
 @click.option("--json", "as_json", is_flag=True, help="One JSON object on stdout.")
-def status(as_json: bool) -> None:
+@click.option("--watch", is_flag=True, help="Again and again, until Ctrl-C; exit status 0.")
+@click.option(
+    "--every",
+    type=click.FloatRange(0.1, 3600),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long --watch waits between two looks.",
+)
+def status(as_json: bool, watch: bool, every: float) -> None:
     """Show versions, positions and lag; exit status 1 when something is wrong."""
+    if watch:
+        from runtime.cli.watching import watch_status
+
+        watch_status(every, as_json=as_json)
+        return
     from runtime.cli.tables import print_json, print_status
     from runtime.discovery import find_running, find_settings
     from runtime.status import read_status

@@ -8,6 +8,7 @@ import rich_click as click
 from click.exceptions import Abort, ClickException, Exit
 
 from runtime.failure import Failure
+from runtime.masking import mask
 from runtime.words import one_line
 
 # What says itself what is wrong; by name, so that nothing is imported that is not needed.
@@ -64,7 +65,7 @@ class LazyCommand(click.RichCommand):
 
 def tell(failure: Failure) -> None:
     """What failed, and what to try next."""
-    click.echo(f"error: {failure.reason}\ntry: {failure.try_next}", err=True)
+    click.echo(f"error: {mask(failure.reason)}\ntry: {failure.try_next}", err=True)
 
 
 def explain(error: Exception) -> Failure | None:

@@ -121,6 +121,8 @@ class EmbeddedPostgres:
             "max_connections": "200",
             "timezone": "UTC",
             "log_timezone": "UTC",
+            # Of a row that is refused, the log says why, and not what the customer is called.
+            "log_error_verbosity": "terse",
         }
         if not self._durable:
             # No test lasts long enough to be vacuumed, and whoever makes and drops many databases

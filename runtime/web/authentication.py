@@ -9,18 +9,22 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from functools import partial
-from typing import Final
+from typing import Final, TypeVar
 
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from runtime.api_keys import Principal, hash_key
 from runtime.key_rules import REMEMBERED_SECONDS
 from runtime.web.headers import header
-from runtime.web.problems import ApiKeyRefused
+from runtime.web.problems import ApiError, ApiKeyRefused
+from runtime.web.wrong_keys import WrongKeys, address_of, too_many_wrong_keys
 
 KEY_HEADER: Final = "X-Api-Key"
 _KEY_HEADER: Final = KEY_HEADER.lower().encode("ascii")
 MOST_REMEMBERED = 10_000
+"""So many keys at most that were asked for, and so many that were right."""
+
+T = TypeVar("T")
 
 
 class Authentication:
@@ -34,27 +38,36 @@ class Authentication:
         lookup: Callable[[bytes], Awaitable[Principal | None]],
         *,
         clock: Callable[[], float] = time.monotonic,
+        wrong_keys: WrongKeys | None = None,
     ) -> None:
         self._lookup = lookup
         self._clock = clock
+        self._wrong_keys = wrong_keys
+        # By their hashes: those that were right when they were last looked up.
+        self._right: dict[bytes, None] = {}
         self._known: dict[bytes, tuple[float, Principal | None]] = {}
         self._asking: dict[bytes, asyncio.Task[Principal | None]] = {}
 
-    async def find(self, key: bytes | None) -> Principal | None:
-        """Who has this key; None when nobody may use it now. Raises what the lookup raises."""
-        key_hash = None if key is None else hash_key(key.decode("latin-1"))
-        if key_hash is None:
+    async def find(self, key: bytes | None, address: str = "") -> Principal | None:
+        """Who has this key; None when nobody may use it now. Raises what the lookup raises.
+
+        A wrong one is held against the address it comes from.
+        """
+        if key is None:
             return None
-        until, principal = self._known.get(key_hash, (0.0, None))
-        if until > self._clock():
-            return principal
-        asking = self._asking.get(key_hash)
-        if asking is None:
-            asking = asyncio.create_task(self._ask(key_hash))
-            self._asking[key_hash] = asking
-            asking.add_done_callback(partial(self._remember, key_hash))
-        # One client that hangs up must not take the answer away from the others.
-        return await asyncio.shield(asking)
+        key_hash = hash_key(key.decode("latin-1"))
+        principal = None if key_hash is None else await self._find(key_hash, address)
+        if principal is None and self._wrong_keys is not None:
+            self._wrong_keys.note(address)
+        return principal
+
+    def refusal(self, key: bytes | None, address: str) -> ApiError:
+        """What is answered to a key that was not found: 401, or 429 after many wrong ones."""
+        if key is not None and self._wrong_keys is not None:
+            seconds = self._wrong_keys.seconds_left(address)
+            if seconds:
+                return too_many_wrong_keys(seconds)
+        return invalid_key()
 
     async def check_again(self, scope: Scope) -> None:
         """Raise 401 or 403 when the key of a request under way may not be used any more."""
@@ -65,6 +78,20 @@ class Authentication:
         """Forget everything: keys changed. What is being looked up now is not remembered either."""
         self._known.clear()
         self._asking.clear()
+
+    async def _find(self, key_hash: bytes, address: str) -> Principal | None:
+        until, principal = self._known.get(key_hash, (0.0, None))
+        if until > self._clock():
+            return principal
+        if self._wrong_keys is not None and key_hash not in self._right:
+            await self._wrong_keys.slow_down(address)
+        asking = self._asking.get(key_hash)
+        if asking is None:
+            asking = asyncio.create_task(self._ask(key_hash))
+            self._asking[key_hash] = asking
+            asking.add_done_callback(partial(self._remember, key_hash))
+        # One client that hangs up must not take the answer away from the others.
+        return await asyncio.shield(asking)
 
     async def _ask(self, key_hash: bytes) -> Principal | None:
         return await self._lookup(key_hash)
@@ -80,10 +107,11 @@ class Authentication:
         if principal is not None and principal.expires_at is not None:
             left = (principal.expires_at - datetime.now(UTC)).total_seconds()
             seconds = min(seconds, left)
-        self._known.pop(key_hash, None)
-        if len(self._known) >= MOST_REMEMBERED:
-            del self._known[next(iter(self._known))]
-        self._known[key_hash] = (self._clock() + seconds, principal)
+        _put_last(self._known, key_hash, (self._clock() + seconds, principal))
+        if principal is None:
+            self._right.pop(key_hash, None)
+        else:
+            _put_last(self._right, key_hash, None)
 
 
 def key_of(scope: Scope) -> bytes | None:
@@ -143,9 +171,10 @@ def is_open(scope: Scope) -> bool:
 async def _identify(authentication: Authentication, scope: Scope) -> None:
     # Set first, so that tell_rate does not look the key up again.
     scope["auth"] = None
-    principal = await authentication.find(key_of(scope))
+    key, address = key_of(scope), address_of(scope)
+    principal = await authentication.find(key, address)
     if principal is None:
-        raise invalid_key()
+        raise authentication.refusal(key, address)
     scope["auth"] = principal
 
 
@@ -153,3 +182,11 @@ def _check_scope(scope: Scope) -> None:
     wanted = str(scope["route_handler"].opt["scope"])
     if not principal_of(scope).may(wanted):
         raise missing_scope(wanted)
+
+
+def _put_last(kept: dict[bytes, T], key_hash: bytes, value: T) -> None:
+    """Keep a value as the newest; the oldest goes when there are too many."""
+    kept.pop(key_hash, None)
+    if len(kept) >= MOST_REMEMBERED:
+        del kept[next(iter(kept))]
+    kept[key_hash] = value

@@ -1,6 +1,7 @@
 """Puts the frame around a Litestar app: keys, scopes, failures, the headers of every answer."""
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Final, Protocol
 
 from litestar import Response
 from litestar.config.app import AppConfig
@@ -11,7 +12,9 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
 from msgspec import Struct, field
 
+from runtime.places import NoPlace
 from runtime.readable import Json
+from runtime.web.admission import ADMISSION, Admission
 from runtime.web.authentication import Authentication, require_key, require_scope
 from runtime.web.docs import docs, docs_asset, docs_events
 from runtime.web.headers import request_id
@@ -40,6 +43,30 @@ class Part(Struct, frozen=True, kw_only=True):
     )
 
 
+class Watcher(Protocol):
+    """Who is told of every request, whatever becomes of it."""
+
+    def middleware(self, app: ASGIApp) -> ASGIApp:
+        """Goes around all other middleware, of the requests that have a route."""
+        ...
+
+    async def before_send(self, message: Message, scope: Scope) -> None:
+        """Sees what is sent to everybody."""
+        ...
+
+
+class Shown(Struct, frozen=True, kw_only=True):
+    """What an app tells everybody, beside its answers."""
+
+    docs: bool = True
+    """The pages and documents about its calls; without them their paths are not there."""
+    health_details: bool = True
+    """What was checked to say whether it is ready."""
+
+
+EVERYTHING: Final = Shown()
+
+
 class Frame(InitPlugin):
     """The plugin that every app of ours is made with: `Litestar(plugins=[Frame(…)])`."""
 
@@ -49,11 +76,17 @@ class Frame(InitPlugin):
         checks: Sequence[Check] = (),
         parts: Sequence[Part] = (),
         rate_limit: RateLimit | None = None,
+        shown: Shown = EVERYTHING,
+        admission: Admission | None = None,
+        watchers: Sequence[Watcher] = (),
     ) -> None:
         self._authentication = authentication
         self._checks = checks
         self._parts = parts
         self._rate_limit = rate_limit
+        self._shown = shown
+        self._admission = admission
+        self._watchers = watchers
 
     def on_app_init(self, app_config: AppConfig) -> AppConfig:
         """Add what the frame consists of to the app's own configuration."""
@@ -62,13 +95,16 @@ class Frame(InitPlugin):
         app_config.request_max_body_size = BULK_LIMIT
         app_config.exception_handlers.update(exception_handlers())
         app_config.before_send.append(add_headers)
+        app_config.before_send.extend(watcher.before_send for watcher in self._watchers)
         app_config.middleware[:0] = [
+            *(watcher.middleware for watcher in self._watchers),
             answer_options,
             require_key(self._authentication),
             *self._limit_rate(app_config),
             require_scope,
+            *self._admit(app_config),
         ]
-        app_config.route_handlers.extend(all_routes(self._parts, self._checks))
+        app_config.route_handlers.extend(all_routes(self._parts, self._checks, self._shown))
         for part in self._parts:
             app_config.exception_handlers.update(part.refusals)
             for name, collaborator in part.dependencies.items():
@@ -81,11 +117,23 @@ class Frame(InitPlugin):
         app_config.before_send.append(tell_rate(self._rate_limit, self._authentication))
         return [limit_rate(self._rate_limit)]
 
+    def _admit(self, app_config: AppConfig) -> list[Callable[[ASGIApp], ASGIApp]]:
+        if self._admission is None:
+            return []
+        app_config.state[ADMISSION] = self._admission
+        app_config.exception_handlers[NoPlace] = self._admission.answer_no_place
+        return [self._admission.admit]
 
-def all_routes(parts: Sequence[Part], checks: Sequence[Check] = ()) -> list[HTTPRouteHandler]:
+
+def all_routes(
+    parts: Sequence[Part], checks: Sequence[Check] = (), shown: Shown = EVERYTHING
+) -> list[HTTPRouteHandler]:
     """Those of the parts and those that every app has, the one for their document included."""
-    service = (*health_routes(checks), problem_page, docs, docs_events, docs_asset)
-    routes = [*service, *(route for part in parts for route in part.routes)]
+    service = (*health_routes(checks, has_details=shown.health_details), problem_page)
+    of_parts = [route for part in parts for route in part.routes]
+    if not shown.docs:
+        return [*service, *of_parts]
+    routes = [*service, docs, docs_events, docs_asset, *of_parts]
     return with_document(routes, _descriptions(parts))
 
 

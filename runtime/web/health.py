@@ -26,13 +26,21 @@ class Check(Struct, frozen=True, kw_only=True):
     vital: bool = False
 
 
-def health_routes(checks: Sequence[Check]) -> list[HTTPRouteHandler]:
-    """`/health/live` and `/health/ready`, for everybody.
+def health_routes(checks: Sequence[Check], *, has_details: bool = True) -> list[HTTPRouteHandler]:
+    """`/health/live` and `/health/ready`, for everybody; with or without what was found.
 
     Ready is 503 only when a vital check fails. Any other fault is `degraded`, with 200: the
     process goes on answering, and taking it out of service would help nobody.
     """
     methods = [HttpMethod.GET, HttpMethod.HEAD]
+    looking: asyncio.Task[list[Probe]] | None = None
+
+    async def look() -> list[Probe]:
+        # Everybody may ask, as often as they like: all who ask at once share what is found.
+        nonlocal looking
+        if looking is None or looking.done():
+            looking = asyncio.create_task(run_checks(checks))
+        return await asyncio.shield(looking)
 
     @route("/health/live", http_method=methods, opt={"public": True})
     async def live() -> Response[bytes]:
@@ -42,12 +50,19 @@ def health_routes(checks: Sequence[Check]) -> list[HTTPRouteHandler]:
     @route("/health/ready", http_method=methods, opt={"public": True})
     async def ready() -> Response[bytes]:
         """Whether work can be done, and what is wrong if not."""
-        found = await asyncio.gather(*(_run(check) for check in checks))
+        found = await look()
         status = judge(checks, found)
-        by_name = {check.name: probe for check, probe in zip(checks, found, strict=True)}
-        return _answer(503 if status == "not ready" else 200, {"status": status, "checks": by_name})
+        body: dict[str, object] = {"status": status}
+        if has_details:
+            body["checks"] = {check.name: probe for check, probe in zip(checks, found, strict=True)}
+        return _answer(503 if status == "not ready" else 200, body)
 
     return [live, ready]
+
+
+async def run_checks(checks: Sequence[Check]) -> list[Probe]:
+    """What each probe finds, in the order of the checks."""
+    return await asyncio.gather(*(_run(check) for check in checks))
 
 
 def judge(checks: Sequence[Check], found: Sequence[Probe]) -> str:

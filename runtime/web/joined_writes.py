@@ -42,6 +42,17 @@ class JoinedWrites(asyncio.Transport):
             self.write(b"")
         self._transport.close()
 
+    def abort(self) -> None:
+        """Close now; what was written and not yet taken is lost."""
+        if self._sending is not None:
+            self._sending.cancel()
+            self._sending = None
+        self._transport.abort()
+
+    def get_write_buffer_size(self) -> int:
+        """The bytes that were written and not yet taken."""
+        return self._transport.get_write_buffer_size()
+
     def is_closing(self) -> bool:
         """Whether it is closed, or about to be."""
         return self._transport.is_closing()

@@ -7,11 +7,12 @@ from litestar.types import Scope
 
 from runtime.web.headers import header
 
-_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_QUOTED: Final = rb'"(?:[^"\\]|\\.)*"'
+# Possessive, all of it: white space that three parts of a pattern may share costs minutes.
+_TOKEN: Final = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_QUOTED: Final = rb'"(?:[^"\\]|\\.)*+"'
 _WORD: Final = rb"(?:%b|%b)" % (_TOKEN, _QUOTED)
 _PREFERENCE: Final = re.compile(
-    rb"[ \t]*(%b)(?:[ \t]*=[ \t]*(%b)?)?[ \t]*(?:;.*)?" % (_TOKEN, _WORD), re.DOTALL
+    rb"[ \t]*+(%b)(?:[ \t]*+=[ \t]*+(%b)?+)?+[ \t]*+(?:;.*)?" % (_TOKEN, _WORD), re.DOTALL
 )
 # A comma in quotes parts nothing. Possessive: a quote without its end costs no more than another.
 _ELEMENT: Final = re.compile(rb'(?:[^,"]|"(?:[^"\\]|\\.)*+"?)++', re.DOTALL)

@@ -33,6 +33,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "The request has no API key, or one that is unknown, revoked or expired.",
         "Send a valid key in the header X-Api-Key, and in no other way.",
     ),
+    "wrong_metrics_token": ProblemType(
+        401,
+        "Wrong metrics token",
+        "The metrics are read with a token, and the request has none, or another one.",
+        "Send the value of CUSTOMERS_METRICS_TOKEN as Authorization: Bearer and the token.",
+    ),
     "missing_scope": ProblemType(
         403,
         "Missing scope",
@@ -63,6 +69,12 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "external_id taken",
         "Another customer of the workspace has this external_id, and it belongs to one only.",
         "Update that customer, whose id is in existing_id, or send another external_id.",
+    ),
+    "request_timeout": ProblemType(
+        408,
+        "Request timeout",
+        "The request did not come whole in time. Nothing was changed.",
+        "Send it again, all of it at once; on a slow line, in smaller parts.",
     ),
     "request_in_progress": ProblemType(
         409,
@@ -119,8 +131,15 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "rate_limited": ProblemType(
         429,
         "Too many requests",
-        "This API key sends more requests than it may.",
+        "This API key sends more requests than it may, or has more event streams open.",
         "Wait as many seconds as Retry-After says. RateLimit in each answer says what is left.",
+    ),
+    "too_many_wrong_keys": ProblemType(
+        429,
+        "Too many wrong API keys",
+        "The API key is wrong, and many wrong ones came from this address before it.",
+        "Wait as many seconds as Retry-After says, then send a valid key. Whoever has one goes on "
+        "being served, from the same address too.",
     ),
     "internal": ProblemType(
         500,
@@ -132,7 +151,8 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
     "unavailable": ProblemType(
         503,
         "Unavailable",
-        "Something that the answer needs is away, or slower than the request may wait.",
+        "Something that the answer needs is away, or slower than the request may wait; or the "
+        "service has more to do than it can, and has not begun with the request.",
         "Send the request again after as many seconds as Retry-After says; a write with the same "
         "Idempotency-Key is done once only.",
     ),

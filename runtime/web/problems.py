@@ -108,7 +108,9 @@ def nothing_here() -> ApiError:
 
 def database_unavailable() -> ApiError:
     """503, without the reason: the driver's message names hosts and users."""
-    return unavailable("The database cannot be reached at the moment. Try again.")
+    return unavailable(
+        "The database is away, or has more to do than it can, at the moment. Try again."
+    )
 
 
 def unforeseen(request_id: str) -> ApiError:

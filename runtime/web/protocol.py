@@ -2,22 +2,26 @@
 
 import asyncio
 import re
+from http import HTTPStatus
 from typing import Final
 
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from runtime.ids import new_id
+from runtime.web.accept import JSON
 from runtime.web.joined_writes import JoinedWrites
 from runtime.web.problems import ApiError
 
 HEAD_LIMIT: Final = 64 * 1024
+HEADERS_MAX: Final = 100
 _UNREADABLE: Final = (
     "This is no HTTP request that can be read. Percent-encode every character beyond ASCII "
     "in the address, and send a method, header and length that HTTP knows."
 )
 _HEAD_TOO_LONG: Final = (
-    f"The address and the headers are too long: at most {HEAD_LIMIT} bytes together."
+    f"The address and the headers are too long: at most {HEAD_LIMIT} bytes together, and at most "
+    f"{HEADERS_MAX} headers."
 )
 _UPGRADING: Final = (b"upgrade", b"http2-settings")
 # The parser takes a fixed list of methods and no other that the grammar of HTTP allows.
@@ -34,9 +38,9 @@ class HttpConnection(HttpToolsProtocol):
     """One connection of a client."""
 
     _begun = 0
-    _in_head = False
-    _head_size = 0
     _in_message = False
+    _has_moved_on = False
+    _unread_size = 0
     _method: str | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:
@@ -46,7 +50,7 @@ class HttpConnection(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         """Read on; what cannot be read is answered with 400, and ends the connection."""
         self._unset_keepalive_if_required()
-        begun = self._begun if self._in_head else None
+        self._has_moved_on = False
         try:
             rest = self._feed(data)
             while rest:
@@ -55,34 +59,47 @@ class HttpConnection(HttpToolsProtocol):
             is_long = isinstance(error.__context__, _HeadTooLongError)
             self._refuse(_HEAD_TOO_LONG if is_long else _UNREADABLE)
             return
-        if self._in_head and self._begun == begun:
-            # A header that has not ended is counted here; until then only the parser has it.
-            self._head_size += len(data)
-            if self._head_size > HEAD_LIMIT:
+        if self._in_message and not self._has_moved_on:
+            # Headers that have not ended, before a body in chunks or behind it, are counted here:
+            # until then only the parser has them.
+            self._unread_size += len(data)
+            if self._unread_size > HEAD_LIMIT:
                 self._refuse(_HEAD_TOO_LONG)
 
     def on_message_begin(self) -> None:
         """A request begins."""
         self._begun += 1
         self._in_message = True
-        self._in_head = True
-        self._head_size = 0
+        self._move_on()
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """The address and all headers are there."""
-        self._in_head = False
+        self._move_on()
         size = sum(len(name) + len(value) for name, value in self.headers)
-        if len(self.url) + size > HEAD_LIMIT:
+        if len(self.headers) > HEADERS_MAX or len(self.url) + size > HEAD_LIMIT:
             raise _HeadTooLongError
         super().on_headers_complete()
         if self._method is not None:
             self.scope["method"], self._method = self._method, None
+        if not self.parser.should_upgrade():
+            # What follows a body in chunks is no header of the request: whoever stands in front of
+            # us and lets only some headers pass has not seen it.
+            self.headers = []
+
+    def on_body(self, body: bytes) -> None:
+        """More of the body is there."""
+        self._move_on()
+        super().on_body(body)
 
     def on_message_complete(self) -> None:
         """The request is there whole."""
         self._in_message = False
         super().on_message_complete()
+
+    def _move_on(self) -> None:
+        self._has_moved_on = True
+        self._unread_size = 0
 
     def _should_upgrade(self) -> bool:
         # Keeps the app from being called: `_feed` restarts parsing without the Upgrade header.
@@ -131,15 +148,12 @@ class HttpConnection(HttpToolsProtocol):
             # It is sent first, and alone: this refusal would be taken for it.
             self.cycle.keep_alive = False
             return
-        request_id = str(new_id())
-        body = ApiError(400, message).body(request_id)
-        head = (
-            "HTTP/1.1 400 Bad Request\r\nContent-Type: application/json\r\n"
-            f"Content-Length: {len(body)}\r\nX-Request-Id: {request_id}\r\n"
-            "X-Content-Type-Options: nosniff\r\nCache-Control: no-store\r\n"
-            "Connection: close\r\n\r\n"
-        )
-        self.transport.write(head.encode() + body)
+        self._end_with(ApiError(400, message))
+
+    def _end_with(self, error: ApiError) -> None:
+        """Answer without an app, and end the connection."""
+        error.headers["Connection"] = "close"
+        self.transport.write(lone_answer(error, str(new_id())))
         self.transport.close()
 
     def _owes_an_answer(self) -> bool:
@@ -148,3 +162,21 @@ class HttpConnection(HttpToolsProtocol):
         if cycle is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is at first
             return False
         return not (cycle.more_body or cycle.response_complete)
+
+
+def lone_answer(error: ApiError, request_id: str, instance: str | None = None) -> bytes:
+    """The whole answer that an error stands for, when no app gives it."""
+    body = error.body(request_id, instance)
+    headers = (
+        {"Content-Type": JSON}
+        | error.headers
+        | {
+            "Content-Length": str(len(body)),
+            "X-Request-Id": request_id,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        }
+    )
+    head = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+    lines = (f"{name}: {text}\r\n" for name, text in headers.items())
+    return "".join([head, *lines, "\r\n"]).encode() + body

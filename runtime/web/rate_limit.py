@@ -12,6 +12,7 @@ from runtime.api_keys import Principal
 from runtime.web.authentication import Authentication, is_open, key_of, principal_of
 from runtime.web.envelope import BASE_PATH
 from runtime.web.problems import ApiError
+from runtime.web.wrong_keys import address_of
 
 _MINUTE: Final = 60 * 10**9
 _SECOND: Final = 10**9
@@ -132,6 +133,6 @@ async def _caller(scope: Scope, authentication: Authentication) -> Principal | N
         return scope["auth"]
     # No middleware saw this request: its path or method is unknown, or it was OPTIONS.
     try:
-        return await authentication.find(key_of(scope))
+        return await authentication.find(key_of(scope), address_of(scope))
     except Exception:  # noqa: BLE001 - the answer stands, whoever asked
         return None

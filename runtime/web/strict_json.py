@@ -19,6 +19,8 @@ from runtime.web.json_faults import Tree, fault, find_faults
 from runtime.web.problems import ApiError
 
 DEEPEST = 100
+MARKS_MAX: Final = 100_000
+"""So many members, objects and arrays may a body of many rows have in all."""
 _FAULTS_MAX = 20
 
 _OBJECT = msgspec.json.Decoder(dict[str, Raw])
@@ -112,12 +114,35 @@ def read_text(body: bytes) -> str:
     return text
 
 
-def _check_depth(text: str, pointer: str) -> None:
-    if _is_certainly_shallow(text):
+def refuse_costly(text: str) -> None:
+    """400 for a text that would keep everybody else waiting while it is read.
+
+    A megabyte of brackets costs as much as a hundred megabytes of customers.
+    """
+    if _count_marks(text) <= MARKS_MAX:
         return
-    brackets = _NO_BRACKET.sub("", _STRING.sub("", text))
-    if max(accumulate(1 if bracket in "[{" else -1 for bracket in brackets)) > DEEPEST:
+    bare = _STRING.sub("", text)
+    if _count_marks(bare) <= MARKS_MAX:
+        return
+    if _is_too_deep(bare[:MARKS_MAX]):
+        refuse_depth()
+    message = f"The body has more than {MARKS_MAX} members, objects and arrays; send it in parts."
+    refuse([fault(message, "too_many", "")])
+
+
+def _count_marks(text: str) -> int:
+    return text.count("[") + text.count("{") + text.count(":")
+
+
+def _check_depth(text: str, pointer: str) -> None:
+    if not _is_certainly_shallow(text) and _is_too_deep(_STRING.sub("", text)):
         refuse_depth(pointer)
+
+
+def _is_too_deep(bare: str) -> bool:
+    """Whether the brackets of a text without strings are nested too deep."""
+    steps = (1 if bracket in "[{" else -1 for bracket in _NO_BRACKET.sub("", bare))
+    return any(depth > DEEPEST for depth in accumulate(steps))
 
 
 def _is_certainly_shallow(text: str) -> bool:

@@ -26,7 +26,10 @@ ROOT: Final = Path(__file__).parents[2]
 SECRETS: Final = "/run/secrets/"
 ONE_SHOTS: Final = {"migrate", "users"}
 PROCESSES: Final = ("api", "relay", "projector")
+SECOND: Final = ("api-2", "relay-2", "projector-2", "postgres-2", "nats-2", "nats-3")
+"""What the profile `cluster` adds."""
 PUBLIC_URL: Final = f"{PREFIX}PUBLIC_URL"
+FROM_SHELL: Final = {PUBLIC_URL, f"{PREFIX}DRAIN_SECONDS", f"{PREFIX}STREAM_REPLICAS"}
 
 
 class Build(Struct, frozen=True):
@@ -50,6 +53,7 @@ class Service(Struct, frozen=True, kw_only=True):
 
     image: str
     restart: str
+    profiles: list[str] = []
     build: str | Build | None = None
     command: list[str] = []
     environment: dict[str, str] = {}
@@ -88,6 +92,12 @@ class Project(Struct, frozen=True):
 def compose() -> Compose:
     """What compose.yaml says."""
     return msgspec.convert(yaml.safe_load((ROOT / "compose.yaml").read_text()), Compose)
+
+
+@pytest.fixture(scope="module")
+def single(compose: Compose) -> dict[str, Service]:
+    """The services that run without a profile."""
+    return {name: one for name, one in compose.services.items() if not one.profiles}
 
 
 @pytest.fixture(scope="module")
@@ -135,15 +145,20 @@ def test_a_service_is_given_the_secrets_it_reads_and_no_other(compose: Compose) 
             continue
         read = [value for value in service.environment.values() if value.startswith(SECRETS)]
         assert {path.removeprefix(SECRETS) for path in read} == set(service.secrets), name
-        assert {key for key in service.environment if not key.endswith("_FILE")} <= {PUBLIC_URL}
+        assert {key for key in service.environment if not key.endswith("_FILE")} <= FROM_SHELL
 
 
 def test_events_have_one_public_address_whoever_answers_or_publishes_them(
     compose: Compose,
 ) -> None:
     told = {name: service.environment.get(PUBLIC_URL) for name, service in compose.services.items()}
-    assert {name for name, address in told.items() if address} == {"api", "relay"}
-    assert {told["api"], told["relay"]} == {f"${{{PUBLIC_URL}:-{Settings().public_url}}}"}
+    assert {name.removesuffix("-2") for name, address in told.items() if address} == {
+        "api",
+        "relay",
+    }
+    assert {address for address in told.values() if address} == {
+        f"${{{PUBLIC_URL}:-{Settings().public_url}}}"
+    }
     assert PUBLIC_URL in (ROOT / "compose.yaml").read_text().partition("\n\n")[0]
 
 
@@ -183,6 +198,7 @@ def test_the_made_secrets_are_settings_with_a_user_for_each_process(
         environ = {
             key: value.replace(SECRETS, f"{secrets}/")
             for key, value in compose.services[name].environment.items()
+            if key not in FROM_SHELL
         }
         settings = read_settings(environ)
         where = conninfo_to_dict(settings.database_url)
@@ -197,7 +213,7 @@ def test_every_command_of_ours_exists(compose: Compose) -> None:
         if service.build is not None:
             found = customers.get_command(click.Context(customers), service.command[0])
             assert found is not None, service.command
-    assert {name for name, service in compose.services.items() if service.build} == {
+    assert {name.removesuffix("-2") for name, one in compose.services.items() if one.build} == {
         *PROCESSES,
         "migrate",
         "scrub",
@@ -238,7 +254,7 @@ def test_images_are_pinned_and_those_of_the_servers_are_what_the_tests_run_on(
 
 def test_only_the_api_is_published_and_only_on_loopback(compose: Compose) -> None:
     published = {name: service.ports for name, service in compose.services.items() if service.ports}
-    assert published == {"api": ["127.0.0.1:8080:8080"]}
+    assert published == {"api": ["127.0.0.1:8080:8080"], "api-2": ["127.0.0.1:8081:8080"]}
 
 
 def test_no_container_can_gain_rights_or_change_its_own_files(compose: Compose) -> None:
@@ -246,13 +262,15 @@ def test_no_container_can_gain_rights_or_change_its_own_files(compose: Compose) 
         assert service.read_only, name
         assert service.security_opt == ["no-new-privileges:true"], name
         # Postgres starts as root and becomes somebody else.
-        assert service.cap_drop == ([] if name == "postgres" else ["ALL"]), name
+        is_postgres = name.removesuffix("-2") == "postgres"
+        assert service.cap_drop == ([] if is_postgres else ["ALL"]), name
 
 
 def test_what_the_servers_keep_is_on_volumes(compose: Compose) -> None:
     kept = [volume for service in compose.services.values() for volume in service.volumes]
     named = {volume.partition(":")[0] for volume in kept if not volume.startswith("./")}
-    assert named == set(compose.volumes) == {"postgres", "nats"}
+    kept_on = {"postgres", "postgres-2", "nats", "nats-2", "nats-3"}
+    assert named == set(compose.volumes) == kept_on
     mounted = [ROOT / volume.partition(":")[0] for volume in kept if volume.startswith("./")]
     assert all(path.is_file() for path in mounted)
 
@@ -270,6 +288,45 @@ def test_the_image_holds_every_package_and_what_the_health_checks_run(
         assert check is not None
         assert check.test == ["CMD", "python", "/opt/customers/heartbeat.py", name]
     assert "COPY deploy/heartbeat.py /opt/customers/heartbeat.py\n" in dockerfile
+
+
+def test_a_second_of_each_is_what_the_first_is_and_there_with_the_profile_alone(
+    compose: Compose, single: dict[str, Service]
+) -> None:
+    assert set(compose.services) - set(single) == set(SECOND)
+    for name in SECOND:
+        one, other = compose.services[name], compose.services[name.rpartition("-")[0]]
+        assert one.profiles == ["cluster"], name
+        assert (one.image, one.command, one.secrets) == (other.image, other.command, other.secrets)
+        settings = {key for key in other.environment if key.startswith(PREFIX)}
+        assert {key: one.environment[key] for key in settings} == {
+            key: other.environment[key] for key in settings
+        }
+
+
+def test_the_secrets_of_a_cluster_name_every_server_of_it(compose: Compose, tmp_path: Path) -> None:
+    made = tmp_path / "secrets"
+    command = [ROOT / "deploy/make-secrets", "--cluster", made]
+    said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    for name in PROCESSES:
+        where = conninfo_to_dict((made / f"{name}_database_url").read_text().strip())
+        assert str(where["host"]).split(",") == ["postgres", "postgres-2"]
+        assert where["target_session_attrs"] == "read-write"
+        urls = (made / f"{name}_nats_url").read_text().strip().split(",")
+        assert [url.rpartition("@")[2] for url in urls] == [
+            "nats:4222",
+            "nats-2:4222",
+            "nats-3:4222",
+        ]
+    routes = re.findall(
+        r"nats-route://route:[0-9a-f]{48}@(\S+):6222", (made / "nats_cluster").read_text()
+    )
+    assert routes == ["nats", "nats-2", "nats-3"]
+    assert set(routes) | {"postgres", "postgres-2"} <= set(compose.services)
+    told = dict(line.split("=") for line in said.splitlines() if "=" in line)
+    assert told.keys() == {"COMPOSE_PROFILES", *FROM_SHELL - {PUBLIC_URL}}
+    environ = {key: value for key, value in told.items() if key.startswith(PREFIX)}
+    assert read_settings(environ).stream_replicas == 3
 
 
 def test_the_wheel_in_the_image_holds_every_package(project: Project) -> None:

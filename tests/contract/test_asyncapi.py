@@ -21,8 +21,8 @@ from events.keys import Keyring
 from events.log import PostgresLog
 from events.published_schemas import PUBLISHED, read_schema
 from query_side import feed_routes
+from runtime.documents import events_document
 from runtime.postgres import connect_as_owner
-from runtime.processes import events_document
 from runtime.settings import Settings
 from tests.support.api import running_api
 from tests.support.builders import JANE, Writer

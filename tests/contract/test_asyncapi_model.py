@@ -9,7 +9,7 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from runtime.processes import events_document
+from runtime.documents import events_document
 from runtime.settings import Settings
 
 with warnings.catch_warnings():

@@ -14,8 +14,8 @@ from msgspec.structs import replace
 from events.keys import Keyring
 from events.log import PostgresLog
 from runtime.api_keys import change_scopes, list_keys, revoke_key
+from runtime.documents import events_document
 from runtime.postgres import connect_as_owner
-from runtime.processes import events_document
 from runtime.settings import Settings
 from tests.support.api import CUSTOMERS, make_key
 from tests.support.builders import GLOBEX, Writer

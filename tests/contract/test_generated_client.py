@@ -13,8 +13,8 @@ from uuid import UUID
 import msgspec
 import pytest
 
+from runtime.documents import api_document
 from runtime.embedded import children
-from runtime.processes import api_document
 from runtime.settings import Settings
 from tests.support.api import REFERENCE_CUSTOMER, make_key
 from tests.support.dev import PATIENT, Dev, a_place, running_dev
@@ -267,6 +267,8 @@ def test_the_service_tells_about_itself(api: Generated) -> None:
     assert api("head_live").status_code == 200
     assert api("head_ready").status_code == 200
     assert api("head_openapi").status_code == 200
+    assert b"customers_build_info" in api("metrics").content
+    assert api("head_metrics").status_code == 200
     assert api("head_docs").status_code == 200
     assert api("head_docs_asset", "docs.css").status_code == 200
     assert api("head_problem_page", "nothing").status_code == 404

@@ -18,13 +18,15 @@ from referencing.jsonschema import DRAFT202012
 from command_side.openapi import DESCRIPTION as COMMANDS
 from events.published_schemas import PUBLISHED
 from query_side.openapi import DESCRIPTION as QUERIES
-from runtime.processes import api_app, api_document
+from runtime.documents import api_document
+from runtime.processes import api_app
 from runtime.published_heads import log_head_part
 from runtime.settings import Settings
 from runtime.web.envelope import BASE_PATH
 from runtime.web.openapi.document import describe
 from runtime.web.openapi.event_docs import describe_event_docs
 from runtime.web.openapi.kit import Description
+from runtime.web.openapi.metrics import DESCRIPTION as METRICS
 from runtime.web.openapi.service import SERVICE
 from runtime.web.problem_types import PROBLEMS
 from tests.support.api import CUSTOMERS, REFERENCE_CUSTOMER, make_key, running_api, with_key
@@ -129,7 +131,7 @@ async def test_it_names_every_route_with_its_methods_and_scope_and_no_other(
 def test_nothing_is_described_that_is_not_there() -> None:
     event_docs = describe_event_docs(PUBLISHED, "application/schema+json")
     log_head = log_head_part(Settings(), None).description
-    parts = (COMMANDS, QUERIES, SERVICE, event_docs, log_head)
+    parts = (COMMANDS, QUERIES, SERVICE, event_docs, log_head, METRICS)
     described = {name for part in parts for name in part.operations}
     assert described == {
         operation["operationId"] for _, method, operation in operations() if method != "HEAD"
@@ -188,8 +190,8 @@ def test_every_call_with_a_key_tells_of_every_failure_that_any_key_may_meet() ->
 def test_every_kind_of_problem_has_an_example() -> None:
     text = msgspec.json.encode(DOCUMENT["components"]["responses"]).decode()
     told = set(re.findall(r'"type":"/problems/(\w+)"', text))
-    # A method that is not allowed has no operation of its own.
-    assert told == set(PROBLEMS) - {"method_not_allowed"}
+    # A method that is not allowed has no operation of its own, nor has what never came whole.
+    assert told == set(PROBLEMS) - {"method_not_allowed", "request_timeout"}
 
 
 def test_every_link_leads_to_a_call_and_names_parameters_that_it_has() -> None:

@@ -23,8 +23,8 @@ from events.token import Tokens
 from query_side.cursors import Cursors
 from query_side.feed_cursors import FeedCursors
 from query_side.past_cursors import PlaceInPast
+from runtime.documents import api_document
 from runtime.postgres import connect_as_owner
-from runtime.processes import api_document
 from runtime.sealing import Sealer
 from runtime.settings import Settings, read_master_keys
 from runtime.web.json_body import BULK_LIMIT, OBJECT_LIMIT
@@ -123,6 +123,14 @@ async def asked_too_often(at: Failing) -> Answers:
         with_key(api, make_key(at.settings))
         await api.post(CUSTOMERS, json=ALICE)
         return [(await api.post(CUSTOMERS, json=ALICE), CUSTOMERS)]
+
+
+@makes("too_many_wrong_keys")
+async def guessed_too_often(at: Failing) -> Answers:
+    wrong = {"X-Api-Key": "sk_live_" + "w" * 43}
+    async with running_api(replace(at.settings, wrong_keys=1)) as api:
+        await api.get(CUSTOMERS, headers=wrong)
+        return [(await api.get(CUSTOMERS, headers=wrong), CUSTOMERS)]
 
 
 @makes("body_too_long")
@@ -369,6 +377,12 @@ async def a_schema_that_there_is_not(at: Failing) -> Answers:
     return [(await at.api.get("/schemas/Nothing/1"), "/schemas/{event_type}/{version}")]
 
 
+@makes("wrong_metrics_token")
+async def metrics_without_their_token(at: Failing) -> Answers:
+    async with running_api(replace(at.settings, metrics_token="secret")) as api:
+        return [(await api.get("/metrics"), "/metrics")]
+
+
 @makes("no_head")
 async def a_head_where_none_is_published(at: Failing) -> Answers:
     return [(await at.api.get("/log/head"), "/log/head")]
@@ -404,7 +418,7 @@ def component(said: dict[str, str]) -> Any:
 def stable(failure: dict[str, Any]) -> dict[str, Any]:
     """What of a failure is the same each time."""
     said = {name: said for name, said in failure.items() if name not in VARYING}
-    if failure["type"] == "/problems/rate_limited":
+    if failure["type"] in ("/problems/rate_limited", "/problems/too_many_wrong_keys"):
         # How many, and when again, is not always the same.
         said |= {name: re.sub("[0-9]+", "n", said[name]) for name in ("message", "detail")}
     return said

@@ -15,7 +15,7 @@ from runtime.settings import Settings
 from runtime.web.authentication import Authentication
 from runtime.web.envelope import BASE_PATH
 from runtime.web.json_body import OBJECT_LIMIT
-from runtime.web.protocol import HEAD_LIMIT
+from runtime.web.protocol import HEAD_LIMIT, HEADERS_MAX
 from runtime.web.server import serve
 from tests.support.api import CUSTOMERS, make_key, running_api, with_key
 from tests.support.web import ALMIGHTY, Keys, Probes, an_app
@@ -121,6 +121,19 @@ async def test_what_looks_like_a_method_inside_a_body_begins_no_request(port: in
         (b"Content-Length: 99999999999999999999999999\r\n", b"{}"),
         (b"Content-Length: 0x2\r\n", b"{}"),
         (b"Transfer-Encoding: chunked\r\nContent-Length: 2\r\n", b"2\r\n{}\r\n0\r\n\r\n"),
+        (b"Content-Length: 2\r\nTransfer-Encoding: chunked\r\n", b"2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding : chunked\r\n", b"2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: \x0bchunked\r\nContent-Length: 2\r\n", b"{}"),
+        (b"Transfer-Encoding: chunked, identity\r\n", b"2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding:\r\n chunked\r\n", b"2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked\r\n", b"2\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked\r\n", b"2;a\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked\r\n", b"0x2\r\n{}\r\n0\r\n\r\n"),
+        (b"Transfer-Encoding: chunked\r\n", b"f" * 20 + b"\r\n{}\r\n0\r\n\r\n"),
+        (b"Content-Length: 2, 2\r\n", b"{}"),
+        (b"Content-Length: +2\r\n", b"{}"),
+        (b"Content-Length: 2\n", b"{}"),
+        (b"X-A: b\rContent-Length: 2\r\n", b"{}"),
         (b"Transfer-Encoding: gzip\r\n", b"{}"),
         (b"Transfer-Encoding: chunked\r\n", b"zz\r\n{}\r\n0\r\n\r\n"),
     ],
@@ -166,6 +179,39 @@ async def test_the_address_and_the_headers_may_have_64_kib_together(port: int) -
         ((status, told),) = await talk(port, sent)
         assert status == 400
         assert f"at most {HEAD_LIMIT} bytes" in told
+
+
+async def test_a_request_may_have_a_hundred_headers(port: int) -> None:
+    ours = 4
+    fits = CLOSE + b"".join(b"X-%d:\r\n" % number for number in range(HEADERS_MAX - ours))
+    assert await statuses(port, request(b"GET", THING, fits)) == [200]
+    ((status, told),) = await talk(port, request(b"GET", THING, fits + b"X-A:\r\n"))
+    assert status == 400
+    assert f"at most {HEADERS_MAX}" in told
+
+
+async def test_what_follows_a_body_in_chunks_is_no_header(port: int) -> None:
+    headers = CLOSE + b"Transfer-Encoding: chunked\r\nTrailer: X-Actor\r\nX-Actor: me\r\n"
+    trailers = b"X-Actor: you\r\nX-Request-Id: theirs\r\nExpect: 100-continue\r\n\r\n"
+    sent = request(b"POST", THING, headers, b"2\r\n{}\r\n0\r\n" + trailers)
+    ((status, told),) = await talk(port, sent)
+    assert (status, '"actor":"me"' in told, "theirs" in told) == (200, True, False)
+    # Nor does a key that comes so late open anything.
+    late = sent.replace(b"X-Api-Key: " + ALMIGHTY.encode() + b"\r\n", b"").replace(
+        b"X-Request-Id: theirs", b"X-Api-Key: " + ALMIGHTY.encode()
+    )
+    assert await statuses(port, late) == [401]
+
+
+@pytest.mark.parametrize("unit", [b"X-A: b\r\n", b"x"])
+async def test_what_follows_a_body_is_not_kept_without_an_end(port: int, unit: bytes) -> None:
+    headers = CLOSE + b"Transfer-Encoding: chunked\r\n"
+    trailers = b"0\r\nX-B: " + unit * (20 * HEAD_LIMIT // len(unit))
+    assert await statuses(port, request(b"POST", THING, headers, b"2\r\n{}\r\n" + trailers)) == [
+        400
+    ]
+    extension = b"2;" + b"x" * 20 * HEAD_LIMIT
+    assert await statuses(port, request(b"POST", THING, headers, extension)) == [400]
 
 
 async def test_a_header_without_an_end_is_not_kept(port: int) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from runtime.processes import api_document
+from runtime.documents import api_document
 from runtime.web.envelope import BASE_PATH
 from tests.support.dev import PATIENT, a_place, running_dev
 

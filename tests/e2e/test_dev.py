@@ -249,7 +249,10 @@ async def test_the_command_line_shows_each_event_as_jetstream_has_it(shared: Sha
     jetstream = client.jetstream()
 
     async def published(position: int) -> bool:
-        return (await jetstream.stream_info("CUSTOMERS_1_1")).state.last_seq >= position
+        try:
+            return (await jetstream.stream_info("CUSTOMERS_1_1")).state.last_seq >= position
+        except NotFoundError:
+            return False
 
     for line, text in zip(shown, tail.stdout.splitlines(), strict=True):
         position = line["position"]

@@ -1,12 +1,13 @@
 """Two versions of the service at work on one log, as it is while its processes are replaced."""
 
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Generator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import IO, Any, Final, Literal
 
 import httpx
 import pytest
@@ -46,10 +47,10 @@ class Deployment:
         )
 
     def process(
-        self, version: Version, *command: str
+        self, version: Version, *command: str, log: IO[Any] = sys.stderr
     ) -> AbstractContextManager[subprocess.Popen[bytes]]:
-        """A process, until the block ends."""
-        return spawned([*_CUSTOMERS, *command], self._environs[version], sys.stderr)
+        """A process, until the block ends; `log` gets what it says."""
+        return spawned([*_CUSTOMERS, *command], self._environs[version], log)
 
     @contextmanager
     def api(self, version: Version) -> Generator[httpx.Client]:
@@ -139,6 +140,21 @@ async def test_processes_are_replaced_one_by_one_and_then_the_read_model(
         verified = deployment.ran("new", "rebuild", "--verify")
         assert verified.returncode == 0, verified.stdout
         assert deployment.ran("new", "verify").returncode == 0
+
+
+def test_a_newer_process_waits_until_the_database_was_migrated(
+    deployment: Deployment,
+) -> None:
+    heard, said = os.pipe()
+    with (
+        os.fdopen(heard, encoding="utf-8") as lines,
+        os.fdopen(said, "wb") as log,
+        deployment.process("new", "api", "--port", "0", log=log) as api,
+    ):
+        told = json.loads(lines.readline())
+        assert (told["missing"], told["mend"]) == (["events/9999_next"], "customers migrate")
+        assert deployment.ran("new", "migrate").returncode == 0
+        assert announced_port(api)
 
 
 def test_what_a_newer_version_wrote_an_older_one_asks_to_send_elsewhere(

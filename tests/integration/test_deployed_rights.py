@@ -111,6 +111,17 @@ async def test_the_user_of_a_process_can_become_its_role_and_no_other(
             await connect(settings, role, "test")
 
 
+@pytest.mark.parametrize("user", ["customers", *ROLES])
+def test_what_postgres_refuses_any_user_leaves_no_values_in_its_log(
+    deployed_urls: dict[str, str], user: str
+) -> None:
+    with psycopg.connect(deployed_urls[user]) as connection:
+        said = connection.execute(
+            "SELECT setting, source FROM pg_settings WHERE name = 'log_error_verbosity'"
+        ).fetchone()
+    assert said == ("terse", "database")
+
+
 def test_the_owner_may_scrub_everything_and_is_told_what_it_lacks_otherwise(
     deployed_urls: dict[str, str], master_keys: str
 ) -> None:

@@ -19,7 +19,7 @@ from events.jetstream import appended_ping, stream_config, stream_name
 from events.keys import Keyring
 from events.log import LogReader, PostgresLog
 from events.subscriber import CustomerSubscriber
-from runtime.processes import events_document
+from runtime.documents import events_document
 from runtime.settings import Settings
 from tests.support.builders import ACME, GLOBEX, Writer
 from tests.support.deployed import (

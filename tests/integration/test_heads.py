@@ -25,8 +25,8 @@ from events.subtrees import Subtrees
 from events.verification import Verified
 from runtime.failure import Failure
 from runtime.operators.audit import Audit
+from runtime.operators.generations import begin_generation
 from runtime.postgres import Role, connect, connect_as_owner
-from runtime.processes import begin_generation
 from runtime.settings import Settings
 from runtime.signed_heads import open_book, trusted_keys
 from runtime.tasks import end

@@ -160,7 +160,7 @@ async def test_an_answer_of_the_database_that_is_lost_is_asked_for_again(
         sent = asyncio.create_task(create(client))
         await until(kept.is_one)
         assert not sent.done()
-        line.cut()
+        line.cut_held()
         first = await sent
         again = await create(client)
 
@@ -184,7 +184,7 @@ async def test_a_write_that_took_too_long_to_answer_is_answered_when_it_is_sent_
         first = await create(client)
         await until(kept.is_one)
         again = await create(client)
-        line.cut()
+        line.cut_held()
 
     assert first.status_code == 503
     assert is_replayed(again)

@@ -1,5 +1,6 @@
 """What befalls a stream: the relay mends it from the log, or says what a person has to do."""
 
+import re
 import shutil
 from collections.abc import Generator
 
@@ -233,6 +234,26 @@ async def test_a_stream_rolled_back_to_an_older_copy_is_filled_up_again(
         own_nats.start()
         assert await all_bodies(own_nats, settings, 6) == before
         await until(lambda: relay.state.condition == "publishing")
+
+
+async def test_a_message_that_nats_passes_over_because_a_bit_of_it_flipped_is_noticed(
+    settings: Settings, postgres_log: PostgresLog, writer: Writer, own_nats: NatsServer
+) -> None:
+    settings = replace(settings, nats_url=own_nats.url)
+    line = NatsLine(settings, "test relay")
+    await postgres_log.append([writer.creation() for _ in range(5)])
+    async with line.kept_up(), relaying(settings, line.client, audit_seconds=SOON) as relay:
+        await until(lambda: relay.state.sequence == 5)
+        own_nats.stop()
+        block = next(own_nats.store.rglob("1.blk"))
+        content = block.read_bytes()
+        third = [found.start() for found in re.finditer(b"specversion", content)][2]
+        block.write_bytes(content[:third] + b"S" + content[third + 1 :])
+        own_nats.start()
+
+        words = await said(relay, "damaged")
+        assert words.startswith("Message 3 of JetStream stream")
+        assert "cannot be read" in words
 
 
 async def all_bodies(server: NatsServer, settings: Settings, count: int) -> list[bytes]:

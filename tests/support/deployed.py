@@ -59,6 +59,7 @@ def deployed_nats(place: Path, *, with_tls: bool = False) -> Generator[NatsServe
         before, block, after = re.split(r"^(# tls {\n(?:#   .*\n)+# }\n)", text, flags=re.MULTILINE)
         block = re.sub(r"^# ", "", block, flags=re.MULTILINE)
         text = before + block.replace("/run/secrets/", f"{place}/run/secrets/") + after
+    text = text.replace("$SERVER_NAME", "nats")
     config.write_text(text.replace("store_dir: /data\n", f"store_dir: {place}/js\n"))
     server = NatsServer(place, config)
     try:

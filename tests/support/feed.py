@@ -74,6 +74,11 @@ class Server:
         """How many wait for an event."""
         return waiting_in(self._app)
 
+    def reading(self) -> int:
+        """How many reads wait until a write is shown."""
+        provided = cast(Any, self._app.dependencies["feed_means"]).dependency
+        return len(provided().reads._freshness._waiting)
+
     async def end(self) -> None:
         """Tell it to stop, and wait until it has."""
         self._stop.set()

@@ -123,7 +123,7 @@ class Space:
 
     def create(self, sent: Json, *, strict: bool = False) -> Customer:
         """`POST /customers`."""
-        fields = _resulting(None, sent, strict=strict)
+        fields = resulting(None, sent, strict=strict)
         self._check_free(fields["external_id"])
         return self._add(fields)
 
@@ -132,7 +132,7 @@ class Space:
     ) -> Customer:
         """`PUT` and `PATCH /customers/{id}`."""
         self._find(customer)
-        fields = _resulting(customer.fields, sent, strict=strict)
+        fields = resulting(customer.fields, sent, strict=strict)
         condition.check(customer.version)
         self._check_free(fields["external_id"], customer)
         return self._change(customer, fields)
@@ -162,7 +162,7 @@ class Space:
         others = {name: value for name, value in sent.items() if name != "external_id"}
         named = others | {"external_id": external_id}
         try:
-            fields = _resulting(known.fields if known else None, named, strict=strict)
+            fields = resulting(known.fields if known else None, named, strict=strict)
         except Refusal as refusal:
             pointers = refusal.pointers | ({"/external_id"} if wrong else set())
             raise Refusal(400, *pointers) from None
@@ -194,7 +194,7 @@ class Space:
         is_named = external_id is not None and _is_sound("external_id", external_id)
         known = self.holder(external_id) if is_named else None
         try:
-            fields = _resulting(known.fields if known else None, sent, strict=strict)
+            fields = resulting(known.fields if known else None, sent, strict=strict)
             wrong = set[str]()
         except Refusal as refusal:
             fields, wrong = {}, refusal.pointers
@@ -238,7 +238,7 @@ class Space:
         return customer
 
 
-def _resulting(before: Json | None, sent: Json, *, strict: bool) -> Json:
+def resulting(before: Json | None, sent: Json, *, strict: bool) -> Json:
     """The customer's fields after these were sent; raises the refusal with every error."""
     after = dict(before or NOBODY)
     wrong: set[str] = set()

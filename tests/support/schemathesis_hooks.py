@@ -15,7 +15,7 @@ from schemathesis import Case, CheckContext, HookContext, Response
 from schemathesis.core.failures import AcceptedNegativeData, Failure
 from schemathesis.openapi.checks import RejectedPositiveData
 
-from runtime.processes import api_document
+from runtime.documents import api_document
 
 DOCUMENT: Final[dict[str, Any]] = msgspec.json.decode(api_document())
 AnyCase: TypeAlias = Case[Any]

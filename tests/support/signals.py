@@ -26,6 +26,11 @@ async def at(moment: float) -> None:
     await asyncio.sleep(moment - asyncio.get_running_loop().time())
 
 
+async def lapse(seconds: float) -> None:
+    """Let time pass: how long a fault lasts or a load rests, never a way to wait for an outcome."""
+    await asyncio.sleep(seconds)
+
+
 async def turns(number: int) -> None:
     """Let whatever else runs go on for so many turns of the event loop."""
     for _ in range(number):

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Generator
+from typing import Literal
 
 import psycopg
 import pytest
@@ -70,6 +71,63 @@ def test_keys_and_passwords_are_masked_wherever_they_stand(
 
 
 @pytest.mark.usefixtures("configured")
+def test_secrets_are_masked_inside_lists_and_in_other_spellings_too(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    configure_logging(Settings(log_format="json"), "api")
+
+    structlog.get_logger().info(
+        "api.started",
+        servers=["nats://me:pa@ss@host:1", {"key": "sk_test_abc"}],
+        dsn="host=h password=secret user=me",
+        quoted="password='se cret' host=h",
+        webhook="whsec_c2VjcmV0+/=",
+    )
+
+    (line,) = lines(capsys)
+    assert line["servers"] == ["nats://***host:1", {"key": "***"}]
+    assert line["dsn"] == "host=h password=*** user=me"
+    assert line["quoted"] == "password=*** host=h"
+    assert line["webhook"] == "***"
+
+
+HOSTILE = (
+    "a\nb\r\n2026-01-01T00:00:00Z info forged",
+    "\x1b[2J\x1b]0;title\x07",
+    "\x9b2J",
+    "a\u2028b\u2029c\x85d",
+    "\u202egpj.exe",
+    "\ud800",
+    "\x00",
+    "x" * 100_000,
+    '"} {"level":"info',
+)
+
+
+@pytest.mark.usefixtures("configured")
+@pytest.mark.parametrize("shape", ["json", "text"])
+@pytest.mark.parametrize("value", HOSTILE)
+def test_whatever_a_value_holds_its_event_is_one_harmless_line(
+    capsys: pytest.CaptureFixture[str], shape: Literal["json", "text"], value: str
+) -> None:
+    configure_logging(Settings(log_format=shape), "api")
+
+    structlog.get_logger().info(value, field=value, fields=[value] * 200, named={value: value})
+    logging.getLogger(value.replace(".", "")).warning("%s", value)
+
+    said = capsys.readouterr().err
+    assert len(said.splitlines()) == said.count("\n") == 2
+    assert said.replace("\n", "").replace("…", "").isprintable()
+    for line in said.splitlines():
+        assert line.startswith('{"timestamp":' if shape == "json" else "api       │ ")
+    if shape == "json":
+        first, _ = (json.loads(line) for line in said.splitlines())
+        names = ["timestamp", "level", "process", "event", "field", "fields", "named"]
+        assert list(first) == names
+        assert len(first["field"]) <= 2001
+
+
+@pytest.mark.usefixtures("configured")
 def test_an_exception_is_told_by_class_and_place_not_by_its_values(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -112,6 +170,7 @@ def test_what_is_below_the_level_is_not_logged(capsys: pytest.CaptureFixture[str
         (psycopg.OperationalError("server is away\ndetail"), "server is away"),
         (psycopg.errors.UniqueViolation("Key (email)=(jane@example.com) exists"), "-"),
         (psycopg.errors.InvalidTextRepresentation('invalid uuid: "jane"'), "-"),
+        (psycopg.ProgrammingError('invalid percent-encoded token: "sec%zzret"'), "-"),
         (KeyError("jane@example.com"), "-"),
     ],
 )

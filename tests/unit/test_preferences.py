@@ -61,3 +61,10 @@ def test_anything_else_asks_for_nothing(prefer: tuple[bytes, ...]) -> None:
 @pytest.mark.parametrize("piece", [b'"', b'\\"', b'a="', b",", b" ", b"a=", b';"'])
 def test_a_header_of_nothing_but_traps_costs_no_more_than_its_length(piece: bytes) -> None:
     assert not heed_handling(a_scope(piece * 20_000))
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("unit", [b" ", b"\t ", b"a", b"a=", b"a ", b'"', b"; ", b"= "])
+@pytest.mark.parametrize("begin", [b"a=", b"a", b"", b'a="', b"a ;"])
+def test_a_long_preference_costs_no_more_than_its_length(begin: bytes, unit: bytes) -> None:
+    assert not heed_handling(a_scope(begin + unit * (40_000 // len(unit)) + b"("))

@@ -1,12 +1,17 @@
 """The status that follows from what the servers tell."""
 
+import io
 from datetime import UTC, datetime
 
 import pytest
+from rich.console import Console
 
+from runtime.cli.tables import watched_view
+from runtime.cli.watching import rates_of
 from runtime.facts import DatabaseFacts, NatsFacts, Positions, Unknown
 from runtime.ids import new_id
 from runtime.lifecycle import Process
+from runtime.progress import Progress
 from runtime.settings import Settings
 from runtime.status import Facts, Status, describe
 
@@ -20,7 +25,11 @@ EVERYBODY = [a_process("api"), a_process("relay"), a_process("projector")]
 
 
 def a_database(
-    head: int = 7, checkpoint: int | None = 7, processes: list[Process] | None = None
+    head: int = 7,
+    checkpoint: int | None = 7,
+    processes: list[Process] | None = None,
+    *,
+    parked: int = 0,
 ) -> DatabaseFacts:
     return DatabaseFacts(
         version="18.6",
@@ -30,9 +39,16 @@ def a_database(
         applied=["runtime/0001"],
         pending=[],
         positions=Positions(
-            generation=1,
-            head=head,
-            checkpoint=checkpoint,
+            progress=Progress(
+                generation=1,
+                head=head,
+                checkpoint=checkpoint,
+                projection_lag_seconds=0.0,
+                sequence=None,
+                stream_lag_seconds=0.0,
+                parked=parked,
+                receipts=0,
+            ),
             processes=EVERYBODY if processes is None else processes,
         ),
     )
@@ -74,6 +90,22 @@ def test_who_is_still_at_work_on_newer_events_is_well() -> None:
 
     assert status.problems == []
     assert status.lag_events == 1
+
+
+def test_customers_that_are_parked_are_a_problem() -> None:
+    [problem] = status_of(a_database(parked=3)).problems
+    assert "3 customers are parked" in problem
+    assert "customers projections failures" in problem
+
+
+def test_who_watches_sees_what_is_wrong_also_on_a_small_screen() -> None:
+    found = status_of(a_database(parked=3))
+    screen = Console(width=80, file=io.StringIO())
+    lines = screen.render_lines(watched_view(found, rates_of(found, found, 2.0)))
+    said = ["".join(segment.text for segment in line).rstrip() for line in lines]
+    # A process takes one line, and the problem does not stand below the tables.
+    assert len(said) < 24
+    assert ["3 customers are parked" in line for line in said[:4]].count(True) == 1
 
 
 @pytest.mark.parametrize(("checkpoint", "behind"), [(3, "4 events"), (None, "7 events")])
@@ -126,3 +158,9 @@ def test_a_database_that_cannot_be_asked_leaves_the_rest_unknown() -> None:
     assert status.problems == ["Postgres cannot be asked: connection refused."]
     assert (status.log_head, status.checkpoint, status.lag_events) == (None, None, None)
     assert status.versions.nats == "2.15.1"
+
+
+def test_how_fast_positions_move_follows_from_two_looks() -> None:
+    before, now = status_of(a_database(head=7, checkpoint=None)), status_of(a_database(head=17))
+    rates = rates_of(before, now, 2.0)
+    assert (rates.log, rates.stream, rates.read_model) == (5.0, 0.0, None)

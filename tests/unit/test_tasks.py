@@ -1,12 +1,13 @@
 """A task that is to end ends, whatever becomes of its cancellation."""
 
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import suppress
 
 import pytest
 
 from runtime.lifecycle import run_until_told
-from runtime.tasks import end
+from runtime.tasks import carried_through, end, in_whole_steps
 from tests.support.signals import turns
 
 
@@ -86,3 +87,35 @@ async def test_work_ends_with_whoever_runs_it() -> None:
     await end(running)
 
     assert ended.is_set()
+
+
+async def test_work_that_is_carried_through_ends_though_nobody_waits_for_it() -> None:
+    gate, done = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        await gate.wait()
+        done.set()
+        raise LookupError
+
+    waiting = asyncio.create_task(carried_through(work()))
+    await turns(3)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    gate.set()
+    await turns(3)
+    assert done.is_set()
+
+
+async def test_whole_steps_are_the_same_pieces_with_the_same_end() -> None:
+    async def pieces(*, fails: bool) -> AsyncGenerator[int]:
+        yield 1
+        yield 2
+        if fails:
+            raise LookupError
+
+    assert [piece async for piece in in_whole_steps(pieces(fails=False))] == [1, 2]
+    failing = in_whole_steps(pieces(fails=True))
+    assert [await anext(failing), await anext(failing)] == [1, 2]
+    with pytest.raises(LookupError):
+        await anext(failing)

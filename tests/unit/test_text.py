@@ -235,3 +235,11 @@ def test_keys_fit_an_index_and_hold_no_line_end(text: str) -> None:
 @pytest.mark.parametrize("absent", [None, "", " ", "\N{ZERO WIDTH SPACE}"])
 def test_an_absent_name_has_no_sort_key_and_a_blank_one_neither(absent: str | None) -> None:
     assert sort_key(absent) is None
+
+
+@pytest.mark.timeout(10)
+@pytest.mark.parametrize("query", ["1" * 50_000 + "x", "+" * 50_000 + "x", "(1" * 25_000 + "é"])
+def test_a_long_word_costs_no_more_than_its_length(query: str) -> None:
+    patterns = search_patterns(query)
+    assert patterns is not None
+    assert patterns.phone == [None]

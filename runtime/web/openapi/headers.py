@@ -47,7 +47,9 @@ ANSWER_HEADERS: Final[dict[str, Json]] = {
         "Send the request again after so many seconds.", required=True, pattern="^[1-9][0-9]*$"
     ),
     "WWW-Authenticate": _header(
-        "How to say who you are.", required=True, const='ApiKey header="X-Api-Key"'
+        "How to say who you are; `Bearer` for the metrics alone.",
+        required=True,
+        enum=['ApiKey header="X-Api-Key"', "Bearer"],
     ),
     "ETag": _header(
         "The version of the customer, in quotes, for If-Match and If-None-Match.",
