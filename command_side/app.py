@@ -80,7 +80,7 @@ async def command_side(
         appender = Appender(event_log, on_appended=on_appended)
     else:
         appender = Appender(event_log, on_appended=on_appended, on_batch=watch.appended)
-        watch.watch(appender)
+        watch.measure_queue(appender)
     means = Means(
         event_log=event_log,
         appender=appender,

@@ -24,7 +24,7 @@ class AppendWatch:
         )
         self._metrics = metrics
 
-    def watch(self, appender: Appender) -> None:
+    def measure_queue(self, appender: Appender) -> None:
         """Tell how its queue is too."""
         metrics = self._metrics
         words = "Commands that wait for their turn to be appended."

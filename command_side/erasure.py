@@ -18,6 +18,7 @@ from events.erasure_receipt import Receipt, Retention, receipt_of
 from events.errors import LogUnavailable
 from runtime.accesses import Access, Action
 from runtime.ids import new_id
+from runtime.tasks import carried_through
 
 
 class Erased(Struct, frozen=True, kw_only=True):
@@ -68,12 +69,15 @@ class ErasureHandler:
         receipt = claim and claim.receipt(_Kept(erased=customer_id))
         try:
             async with asyncio.timeout(self._means.wait_seconds):
-                erasure = await self._erasures.erase(
-                    _access("erasure", customer_id, origin),
-                    origin.workspace_id,
-                    customer_id,
-                    metadata,
-                    receipt,
+                # Cut off while it waits for a standby it would count, and be published without one.
+                erasure = await carried_through(
+                    self._erasures.erase(
+                        _access("erasure", customer_id, origin),
+                        origin.workspace_id,
+                        customer_id,
+                        metadata,
+                        receipt,
+                    )
                 )
         except TimeoutError as error:
             raise LogUnavailable(

@@ -29,7 +29,7 @@ from runtime.web.openapi.kit import (
     success_example,
 )
 from runtime.web.openapi.parameters import parameter_refs
-from runtime.web.strict_json import DEEPEST
+from runtime.web.strict_json import DEEPEST, MARKS_MAX
 
 _SHARED: Final = describe_customer(customer_schema(), EXTERNAL_ID_MAX)
 _JANE: Final = example_customer(EXAMPLE_ID)
@@ -226,7 +226,8 @@ OPERATIONS: Final[dict[str, Operation]] = {
         ),
         body=Body(
             schema={"anyOf": [ref("BulkBody"), ref("BulkRows")]},
-            description=f"1 to {ROWS_MAX} rows, at most {BULK_LIMIT // 1024**2} MiB.",
+            description=f"1 to {ROWS_MAX} rows, at most {BULK_LIMIT // 1024**2} MiB and "
+            f"{MARKS_MAX:,} members, objects and arrays in all.",
             examples={
                 "wrapped": {
                     "value": {

@@ -15,7 +15,7 @@ EventsError
 └── StreamContradiction JetStream holds something the log does not: publishing must stop
 """
 
-from typing import Final
+from typing import Final, Self
 
 IN_ANOTHER_LOG: Final = "23L01"
 """SQLSTATE of `log.append`: the group's workspace has its events in another log."""
@@ -35,6 +35,10 @@ class UnknownEvent(EventsError):
         )
         self.event_type = event_type
         self.schema_version = schema_version
+
+    def __reduce__(self) -> tuple[type[Self], tuple[str, int]]:
+        """How it gets from one process to another, as one that rebuilds needs it."""
+        return type(self), (self.event_type, self.schema_version)
 
 
 class KeyUnavailable(EventsError):

@@ -8,6 +8,7 @@ from psycopg.rows import args_row
 from events.append import KeyedEvent
 from events.envelope import Position
 from events.log import SELECT_KEYED, LogReader, keyed_event
+from runtime.postgres import await_copies
 
 # No more events than fit into so many bytes, but one at least: the size of a payload is known
 # without reading it.
@@ -52,14 +53,18 @@ class RelayLog(LogReader):
     """The log, read by a relay."""
 
     async def read_batch(self, position: Position, limit: int, size: int) -> list[KeyedEvent]:
-        """Events behind a position, in order, at most `limit`.
+        """Events behind a position, in order, at most `limit`; none that a standby may lack.
 
         As soon as their payloads have `size` bytes together, no more are read.
         """
         cursor = self._connection.cursor(row_factory=args_row(keyed_event), binary=True)
         after = [self._log_id, position]
         await cursor.execute(_READ_BATCH, [*after, *after, limit, size, limit])
-        return await cursor.fetchall()
+        events = await cursor.fetchall()
+        if events:
+            # A commit whose wait for the standby somebody stopped is to be seen before it is there.
+            await await_copies(self._connection)
+        return events
 
     async def first_unaccounted(self, before: int, positions: Sequence[int]) -> Position | None:
         """The first of these positions, or of all those before one, that no erasure accounts for.

@@ -6,26 +6,34 @@ from typing import Final
 import psycopg
 import structlog
 
+from runtime.lifecycle import run_until_told
 from runtime.postgres import Role, connect
 from runtime.schema import migration_names
 from runtime.settings import Settings
 
 _MISSING: Final = "SELECT control.missing_migrations(%s)"
 _LOOK_SECONDS: Final = 0.5
+_ANSWER_SECONDS: Final = 5.0
 
 log = structlog.get_logger()
 
 
-async def await_migrations(settings: Settings, role: Role, name: str) -> None:
+async def await_migrations(settings: Settings, role: Role, name: str) -> bool:
     """Return when the database has every migration of this version, or does not answer.
 
-    A process begins without a database too, and then does not know how old that is.
+    A process begins without a database too, and then does not know how old that is. Whether it is
+    to begin: not when SIGTERM or SIGINT comes first.
     """
+    return await run_until_told(_await_migrations(settings, role, name))
+
+
+async def _await_migrations(settings: Settings, role: Role, name: str) -> None:
     told: list[str] | None = None
     while True:
         try:
-            missing = await _missing(settings, role, name)
-        except psycopg.OperationalError:
+            async with asyncio.timeout(_ANSWER_SECONDS):
+                missing = await _missing(settings, role, name)
+        except (psycopg.OperationalError, TimeoutError):
             return
         if not missing:
             return

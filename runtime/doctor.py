@@ -186,7 +186,7 @@ def _transactions(settings: Settings) -> Iterator[Check]:
             name="append" if one.holds_log else "transaction",
             is_fine=False,
             said=one.words,
-            mend=f"end that transaction, or SELECT pg_terminate_backend({one.pid})",
+            mend=one.mend,
         )
 
 

@@ -170,23 +170,24 @@ class Place:
         self._on_turn = self._on_refused = _nothing
         self._refusing: asyncio.TimerHandle | None = None
 
-    def take(self, on_turn: Callable[[], None], on_refused: Callable[[], None]) -> bool:
-        """Take it now, or wait: then one of the two is called later."""
+    def take(self) -> bool:
+        """Take it now, if it is free and nobody was there before."""
         places = self._places
         self.weight = min(self.weight, places.share)
-        if places.take(self):
-            return True
-        loop = asyncio.get_running_loop()
+        return places.take(self)
+
+    def line_up(self, on_turn: Callable[[], None], on_refused: Callable[[], None]) -> None:
+        """Wait for it, behind `take`: one of the two is called later."""
+        places, loop = self._places, asyncio.get_running_loop()
         self.since = loop.time()
         self._on_turn, self._on_refused = on_turn, on_refused
         self._refusing = loop.call_later(places.wait_seconds, self._refuse)
         places.waiting += 1
         places.line_up(self)
-        return False
 
     async def wait(self) -> None:
         """Take it, now or later. Raises NoPlace."""
-        if self.held:
+        if self.held or self.take():
             return
         turn: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
@@ -194,8 +195,7 @@ class Place:
             if not turn.done():
                 turn.set_result(is_turn)
 
-        if self.take(lambda: end(True), lambda: end(False)):
-            return
+        self.line_up(lambda: end(True), lambda: end(False))
         try:
             has_turn = await turn
         except asyncio.CancelledError:

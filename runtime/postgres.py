@@ -6,10 +6,7 @@ Before such a thing is acknowledged or published, `await_copies` waits for the s
 """
 
 import asyncio
-import os
-import socket
 from collections.abc import Awaitable, Callable, Sequence
-from contextlib import suppress
 from enum import StrEnum
 from functools import partial
 from typing import Final, LiteralString, TypeAlias, TypeVar
@@ -23,7 +20,13 @@ from psycopg.rows import TupleRow
 from psycopg_pool import AsyncConnectionPool, PoolTimeout, TooManyRequests
 
 from runtime.pooler import insist, insist_blocking
-from runtime.primary import NotPrimary, forget_primary, primary_of
+from runtime.primary import (
+    NotPrimary,
+    forget_primary,
+    hang_up,
+    note_connection,
+    primary_of,
+)
 from runtime.settings import Settings
 
 T = TypeVar("T")
@@ -244,7 +247,9 @@ async def fetch_all(
         if copied and connection not in _copied:
             # Once: what a server found when it started again was there before the connection was.
             await await_copies(connection)
-            _copied.add(connection)
+            if connection.prepare_threshold is not None:
+                # Behind a pooler the connection outlives the server.
+                _copied.add(connection)
         cursor = connection.cursor(binary=True)
         await cursor.execute(query, parameters)
         return await cursor.fetchall()
@@ -271,6 +276,7 @@ async def _ask_once(
 
 def _heed(connection: AsyncConnection[TupleRow]) -> None:
     """Note when somebody stops the wait of a commit of this connection for the standby."""
+    note_connection(connection)
     known = ref(connection)
 
     def hear(notice: psycopg.errors.Diagnostic) -> None:
@@ -288,11 +294,5 @@ def _raise_if_alone(connection: AsyncConnection[TupleRow]) -> None:
 
 
 def _hang_up(connection: AsyncConnection[TupleRow], seconds: float) -> None:
-    """Break a connection as the network would, so that whoever waits for its answer is told."""
     log.warning("postgres.silent", seconds=seconds)
-    with (
-        suppress(OSError, psycopg.OperationalError),
-        # A second handle of it: the first is closed by the driver, which still waits.
-        socket.socket(fileno=os.dup(connection.fileno())) as line,
-    ):
-        line.shutdown(socket.SHUT_RDWR)
+    hang_up(connection)

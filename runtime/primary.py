@@ -3,16 +3,22 @@
 libpq takes the first server that takes writes. After a failover that may be the old primary, back
 from its crash and unaware. Its commits wait for a standby that left it, so none is ever answered,
 but it shows what is no longer so. Each promotion begins a timeline: the newest is the right one.
+Whoever is connected to another then is cut off, so that he asks again and finds the right one.
 """
 
 import asyncio
+import os
+import socket
+from contextlib import suppress
 from typing import Final, LiteralString
+from weakref import WeakSet
 
 import psycopg
 import structlog
 from msgspec import Struct
 from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.rows import TupleRow
 
 from runtime.tasks import end
 
@@ -47,6 +53,7 @@ class _Look(Struct, frozen=True):
 
 # What this process has seen, by hosts and ports: it never goes back to an older timeline.
 _seen: Final[dict[tuple[str, str], _Look]] = {}
+_connected: Final[WeakSet[AsyncConnection[TupleRow]]] = WeakSet()
 
 
 async def primary_of(conninfo: str) -> str:
@@ -61,19 +68,56 @@ async def primary_of(conninfo: str) -> str:
     known = _seen.get((hosts, ports))
     if known is None or _now() > known.at + _FRESH_SECONDS:
         found = await _find(conninfo, _places(hosts, ports))
+        # Others have looked meanwhile, and may have seen the new one that this look missed.
+        known = _seen.get((hosts, ports))
         if known is not None and found.timeline < known.found.timeline:
             raise NotPrimary("Only a primary from before the last failover answers.")
         if known is None or found != known.found:
             log.info("postgres.primary", host=found.place[0], port=found.place[1])
+        if known is not None and found.timeline > known.found.timeline:
+            _leave(_others(hosts, ports, found), list(_connected))
         known = _seen[hosts, ports] = _Look(found, _now())
     host, port = known.found.place
     return make_conninfo(conninfo, host=host, port=port)
+
+
+def note_connection(connection: AsyncConnection[TupleRow]) -> None:
+    """Remember a connection, so that it is cut off as soon as another server is the primary."""
+    _connected.add(connection)
+    # Which it may be since its address was found.
+    for (hosts, ports), look in _seen.items():
+        _leave(_others(hosts, ports, look.found), [connection])
+
+
+def hang_up(connection: AsyncConnection[TupleRow]) -> None:
+    """Break a connection as the network would, so that whoever waits for its answer is told."""
+    with (
+        suppress(OSError, psycopg.OperationalError),
+        # A second handle of it: the first is closed by the driver, which still waits.
+        socket.socket(fileno=os.dup(connection.fileno())) as line,
+    ):
+        line.shutdown(socket.SHUT_RDWR)
 
 
 def forget_primary() -> None:
     """Have the next who wants to know look again: the one that was found did not answer."""
     for key, look in _seen.items():
         _seen[key] = _Look(look.found, at=float("-inf"))
+
+
+def _others(hosts: str, ports: str, found: _Found) -> list[tuple[str, str]]:
+    return [place for place in _places(hosts, ports) if place != found.place]
+
+
+def _leave(places: list[tuple[str, str]], connections: list[AsyncConnection[TupleRow]]) -> None:
+    for connection in connections:
+        if not connection.closed and _place_of(connection) in places:
+            log.warning("postgres.left", host=connection.info.host, port=connection.info.port)
+            hang_up(connection)
+
+
+def _place_of(connection: AsyncConnection[TupleRow]) -> tuple[str, str]:
+    return connection.info.host, str(connection.info.port)
 
 
 def _places(hosts: str, ports: str) -> list[tuple[str, str]]:

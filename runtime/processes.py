@@ -1,9 +1,10 @@
 """The composition root: every process is built here, from settings and nothing else."""
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Final, Literal, TypeAlias
+from uuid import UUID
 
 import msgspec
 from litestar import Litestar
@@ -35,7 +36,6 @@ from runtime.documents import event_docs
 from runtime.key_ping import key_change_subject
 from runtime.lifecycle import (
     MASTER_KEYS_STATE,
-    Connecting,
     registered,
     run_until_told,
     settle,
@@ -69,7 +69,8 @@ Side: TypeAlias = Literal["command", "query", "both"]
 
 async def run_api(settings: Settings, side: Side, announce: Callable[[str], None]) -> None:
     """Serve HTTP until SIGTERM or SIGINT; then finish what is under way."""
-    await await_migrations(settings, Role.API, "customers api")
+    if not await await_migrations(settings, Role.API, "customers api"):
+        return
     with stop_signals() as stop:
         async with api_app(settings, side, stop) as app:
             settle()
@@ -137,7 +138,7 @@ async def api_app(
         guard = await stack.enter_async_context(_guard(settings, pool, line))
         checks.append(erasures_check(lambda: guard.trouble))
         state: dict[str, object] = {"side": side, MASTER_KEYS_STATE: list(master_keys.by_id)}
-        beats = registered(pool.connection, "api", lambda: state | guard.state())
+        beats = _beats(settings, Role.API, "api", lambda: state | guard.state())
         parts += watch.parts(checks)
         watching = watched(settings, watch.metrics, line, watch.tracer)
         for context in (beats, watching):
@@ -154,7 +155,7 @@ def _parts_of_both_sides(settings: Settings, pool: Pool) -> list[Part]:
 def _authentication(settings: Settings, pool: Pool, watch: ApiWatch) -> Authentication:
     wrong_keys = WrongKeys(settings.wrong_keys) if settings.wrong_keys else None
     if wrong_keys is not None:
-        watch.guessing(wrong_keys)
+        watch.measure_wrong_keys(wrong_keys)
     return Authentication(lambda key_hash: _find_key(pool, key_hash), wrong_keys=wrong_keys)
 
 
@@ -168,7 +169,7 @@ def _frame(
     limit = RateLimit(settings.rate_limit) if settings.rate_limit else None
     shown = Shown(docs=settings.docs, health_details=settings.health_details)
     admission = Admission(limits_of(settings))
-    watch.shedding(admission)
+    watch.measure_admission(admission)
     return Frame(authentication, checks, parts, limit, shown, admission, watch.watchers())
 
 
@@ -250,7 +251,8 @@ def _renderer(settings: Settings, keyring: Keyring) -> Renderer:
 
 async def run_relay(settings: Settings) -> None:
     """Copy the log into JetStream until SIGTERM or SIGINT."""
-    await await_migrations(settings, Role.RELAY, "customers relay")
+    if not await await_migrations(settings, Role.RELAY, "customers relay"):
+        return
 
     def appended(position: bytes) -> None:
         relay.appended(Position(int(position)))
@@ -297,8 +299,7 @@ async def run_relay(settings: Settings) -> None:
             await eraser.compared.wait()
             tasks.create_task(relay.run())
 
-    connecting = _connections(settings, Role.RELAY, "customers relay beat")
-    beats = registered(connecting, "relay", lambda: _state_of(judged(), master_keys))
+    beats = _beats(settings, Role.RELAY, "relay", lambda: _state_of(judged(), master_keys))
     async with line.kept_up(), beats, watched(settings, metrics, line, tracer):
         settle()
         await run_until_told(work())
@@ -306,7 +307,8 @@ async def run_relay(settings: Settings) -> None:
 
 async def run_projector(settings: Settings) -> None:
     """Keep the read model up to date until SIGTERM or SIGINT."""
-    await await_migrations(settings, Role.PROJECTOR, "customers projector")
+    if not await await_migrations(settings, Role.PROJECTOR, "customers projector"):
+        return
 
     def appended(position: bytes) -> None:
         runners.appended(Position(int(position)))
@@ -327,8 +329,9 @@ async def run_projector(settings: Settings) -> None:
         ring=ring,
         on_projected=ProjectionWatch(metrics, tracer, lambda: runners.state).projected,
     )
-    connecting = _connections(settings, Role.PROJECTOR, "customers projector beat")
-    beats = registered(connecting, "projector", lambda: _state_of(runners.state, master_keys))
+    beats = _beats(
+        settings, Role.PROJECTOR, "projector", lambda: _state_of(runners.state, master_keys)
+    )
     async with line.kept_up(), beats, watched(settings, metrics, line, tracer):
         settle()
         await run_until_told(runners.run())
@@ -338,13 +341,21 @@ def _state_of(state: object, master_keys: MasterKeys) -> dict[str, object]:
     return {**msgspec.to_builtins(state), MASTER_KEYS_STATE: list(master_keys.by_id)}
 
 
-def _connections(settings: Settings, role: Role, name: str) -> Connecting:
+def _beats(
+    settings: Settings, role: Role, kind: str, state: Callable[[], Mapping[str, object]]
+) -> AbstractAsyncContextManager[UUID]:
+    """On the list of processes, by a new connection for each beat.
+
+    It is so that a process soon sees, also one that is not asked for anything, when another server
+    is the primary now.
+    """
+
     @asynccontextmanager
     async def lend() -> AsyncGenerator[AsyncConnection[TupleRow]]:
-        async with await connect(settings, role, name) as connection:
+        async with await connect(settings, role, f"customers {kind} beat") as connection:
             yield connection
 
-    return lend
+    return registered(lend, kind, state)
 
 
 async def _find_key(pool: Pool, key_hash: bytes) -> Principal | None:

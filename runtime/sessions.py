@@ -16,7 +16,8 @@ _OPEN_SECONDS: Final = 3600
 # lock that appends take turns with. Whoever may not see other sessions is told of none.
 _ASK: Final[LiteralString] = """
 SELECT a.pid, coalesce(nullif(a.application_name, ''), 'an unnamed session'),
-       extract(epoch FROM clock_timestamp() - a.xact_start)::float8, l.granted IS NOT NULL
+       extract(epoch FROM clock_timestamp() - a.xact_start)::float8, l.granted IS NOT NULL,
+       a.wait_event IS NOT DISTINCT FROM 'SyncRep'
   FROM pg_stat_activity a
   LEFT JOIN pg_locks l ON l.pid = a.pid AND l.locktype = 'advisory' AND l.granted
                       AND l.classid = 730541 AND l.objid = %s AND l.objsubid = 2
@@ -34,6 +35,8 @@ class OpenTransaction(Struct, frozen=True):
     application: str
     seconds: float
     holds_log: bool
+    awaits_standby: bool
+    """Whether all that is left is that its synchronous standby has it too."""
 
     @property
     def words(self) -> str:
@@ -41,10 +44,22 @@ class OpenTransaction(Struct, frozen=True):
         where, what = "", "nothing that was deleted since can be cleaned up"
         if self.holds_log:
             where, what = ", with the lock of the log", "no write goes on"
+        if self.awaits_standby:
+            where += ", and waits for the synchronous standby"
         return (
             f"session {self.pid} ({self.application}) has been in one transaction for "
             f"{self.seconds:.0f} s{where}: {what}"
         )
+
+    @property
+    def mend(self) -> str:
+        """What to do about it."""
+        if self.awaits_standby:
+            return (
+                "start the standby that synchronous_standby_names names, or another; leave the "
+                "session alone: ended, it counts although no standby has it"
+            )
+        return f"end that transaction, or SELECT pg_terminate_backend({self.pid})"
 
 
 def ask_transactions(

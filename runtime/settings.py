@@ -143,8 +143,8 @@ class Settings(Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=1_000_000,
-            description="Wrong API keys a minute from one address before it gets 429, and keys "
-            "that were not right lately wait a second; 0 = no limit. Each API process counts for "
+            description="Wrong API keys a minute from one address before each key from there that "
+            "was not right lately waits a second; 0 = no limit. Each API process counts for "
             "itself, and takes a proxy for one address.",
         ),
     ] = 60

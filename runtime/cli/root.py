@@ -16,6 +16,7 @@ _MENDS: Final = {
     "SettingsError": "customers doctor",
     "MigrationError": "customers doctor",
     "KeyUnavailable": "customers master-keys status",
+    "UnknownEvent": "customers --version, here and where the newest process runs",
     "ForeignReadModel": "customers rebuild",
     "NoEdition": "customers migrate",
 }

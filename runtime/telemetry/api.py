@@ -43,7 +43,7 @@ class ApiWatch:
             metrics_part(ServedMetrics(metrics=self.metrics, token=self._settings.metrics_token))
         ]
 
-    def shedding(self, admission: Admission) -> None:
+    def measure_admission(self, admission: Admission) -> None:
         """Tell how full it is, and how much of what came was refused."""
         words = "Requests and connections that were refused, by what there was too much of."
         self.metrics.counter(
@@ -66,7 +66,7 @@ class ApiWatch:
             label="kind",
         )
 
-    def guessing(self, wrong_keys: WrongKeys) -> None:
+    def measure_wrong_keys(self, wrong_keys: WrongKeys) -> None:
         """Tell how often somebody came with a wrong key."""
         words = "Requests with an API key that nobody has, or nobody has any more."
         self.metrics.counter("customers_http_wrong_keys", words, lambda: wrong_keys.counted)

@@ -7,6 +7,7 @@ customer, no key and no path of a request is ever one of them.
 
 import asyncio
 import importlib.metadata
+import time
 from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
 from typing import Final, TypeAlias, get_args
 
@@ -26,6 +27,9 @@ SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 
 EVENTS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 """The buckets of how many events go together."""
 
+_PAUSE_SECONDS: Final = 0.05
+"""Between two pages, however often somebody asks."""
+
 # When a series began is a series too: of every histogram and counter, and nobody reads it.
 prometheus_client.disable_created_metrics()
 
@@ -37,7 +41,10 @@ class Metrics:
         self.registry = CollectorRegistry()
         ProcessCollector(registry=self.registry)
         self._looks: list[Callable[[], Awaitable[None]]] = []
-        self._looking = asyncio.Lock()
+        self._making = asyncio.Lock()
+        self._made_at = 0.0
+        # By their format: those that are being made, for all who ask meanwhile.
+        self._pages: dict[str, asyncio.Task[bytes]] = {}
         version = importlib.metadata.version("customers")
         words = "Which version this process runs."
         self.gauge("customers_build_info", words, lambda: {version: 1}, label="version")
@@ -60,22 +67,33 @@ class Metrics:
         words = "1 for the condition that this process is in, 0 for the others."
         self.gauge(name, words, read, label="condition")
 
-    def histogram(
-        self, name: str, about: str, buckets: Sequence[float], labels: Sequence[str] = ()
-    ) -> Histogram:
+    def histogram(self, name: str, about: str, buckets: Sequence[float]) -> Histogram:
         """What is noted with `observe`, as it happens."""
-        return Histogram(name, about, labels, buckets=buckets, registry=self.registry)
+        return Histogram(name, about, buckets=buckets, registry=self.registry)
 
     def before_scrape(self, look: Callable[[], Awaitable[None]]) -> None:
         """Have this done before each scrape: for what has to be asked of a server. Never raises."""
         self._looks.append(look)
 
     async def page(self, accept: str = "") -> tuple[bytes, str]:
-        """All of it in the format that `accept` prefers, and the name of that format."""
-        async with self._looking:
-            await asyncio.gather(*(look() for look in self._looks))
+        """All of it in the format that `accept` prefers, and the name of that format.
+
+        All who ask at the same time share a page: one costs as much as many requests, and whoever
+        may ask may ask as often as they like.
+        """
         encode, content_type = choose_encoder(accept)
-        return encode(self.registry), content_type
+        making = self._pages.get(content_type)
+        if making is None or making.done():
+            making = self._pages[content_type] = asyncio.create_task(self._make(encode))
+        return await asyncio.shield(making), content_type
+
+    async def _make(self, encode: Callable[[CollectorRegistry], bytes]) -> bytes:
+        async with self._making:
+            await asyncio.sleep(self._made_at + _PAUSE_SECONDS - time.monotonic())
+            await asyncio.gather(*(look() for look in self._looks))
+            page = encode(self.registry)
+            self._made_at = time.monotonic()
+            return page
 
 
 class _Reading(Collector):

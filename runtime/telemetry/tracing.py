@@ -70,7 +70,7 @@ def make_tracer(settings: Settings, process: str) -> Tracer | None:
     except ImportError as error:
         raise Failure(
             f"CUSTOMERS_TRACES_URL is set, but {error.name} is not installed.",
-            "pip install 'customers[tracing]', or leave CUSTOMERS_TRACES_URL empty",
+            "pip install '.[tracing]' in the checkout, or leave CUSTOMERS_TRACES_URL empty",
         ) from error
     return make(endpoint, process)
 

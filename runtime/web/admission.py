@@ -1,13 +1,16 @@
 """Who is let in: a place for each request, and 503 when there is none soon.
 
-    connection ─► head read ─► place ─► key ─► rate ─► scope ─► the call ─► answer begins
-                               taken                                        given back
+    connection ─► head read ─► place ─► counted ─► key ─► rate ─► scope ─► share ─► the call
+    client.py     protocol.py  taken    measuring  authentication, rate_limit    admit
 
+The place is given back when the answer begins. `connections.py` knows all connections and ends
+those whose clients are too slow; whom they end, and who gets no place, is answered without an app.
 Places are given before anything is done for a request, so that refusing costs next to nothing.
 Health and metrics need none. Reads and writes have places of their own: when the log stands still
 the writes that wait for it are in no read's way.
 """
 
+import asyncio
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator, Mapping
@@ -55,6 +58,8 @@ class Admission:
         self.connections = Connections(limits)
         self.reads = Places(limits.reads, limits.request_wait)
         self.writes = Places(limits.requests, limits.request_wait)
+        self.rate_policy = ""
+        """What RateLimit-Policy says in each answer, where there is a limit."""
         self._streams_max = limits.streams
         self._streams: Counter[UUID] = Counter()
         self._body_bytes = 0
@@ -116,7 +121,8 @@ class Admission:
                 return
             workspace = principal_of(scope).workspace_id
             client = scope["state"].get(CLIENT)
-            if client is not None and not self.connections.count(client, workspace):
+            now = asyncio.get_running_loop().time()
+            if client is not None and not self.connections.count(client, workspace, now):
                 raise too_many_connections(
                     "Your workspace has too many connections to this server."
                 )

@@ -16,8 +16,8 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from runtime.api_keys import Principal, hash_key
 from runtime.key_rules import REMEMBERED_SECONDS
 from runtime.web.headers import header
-from runtime.web.problems import ApiError, ApiKeyRefused
-from runtime.web.wrong_keys import WrongKeys, address_of, too_many_wrong_keys
+from runtime.web.problems import ApiKeyRefused
+from runtime.web.wrong_keys import WrongKeys, address_of
 
 KEY_HEADER: Final = "X-Api-Key"
 _KEY_HEADER: Final = KEY_HEADER.lower().encode("ascii")
@@ -60,14 +60,6 @@ class Authentication:
         if principal is None and self._wrong_keys is not None:
             self._wrong_keys.note(address)
         return principal
-
-    def refusal(self, key: bytes | None, address: str) -> ApiError:
-        """What is answered to a key that was not found: 401, or 429 after many wrong ones."""
-        if key is not None and self._wrong_keys is not None:
-            seconds = self._wrong_keys.seconds_left(address)
-            if seconds:
-                return too_many_wrong_keys(seconds)
-        return invalid_key()
 
     async def check_again(self, scope: Scope) -> None:
         """Raise 401 or 403 when the key of a request under way may not be used any more."""
@@ -171,10 +163,9 @@ def is_open(scope: Scope) -> bool:
 async def _identify(authentication: Authentication, scope: Scope) -> None:
     # Set first, so that tell_rate does not look the key up again.
     scope["auth"] = None
-    key, address = key_of(scope), address_of(scope)
-    principal = await authentication.find(key, address)
+    principal = await authentication.find(key_of(scope), address_of(scope))
     if principal is None:
-        raise authentication.refusal(key, address)
+        raise invalid_key()
     scope["auth"] = principal
 
 

@@ -4,26 +4,26 @@ import asyncio
 import math
 from typing import Any, Final, cast
 
-from litestar.types import ASGIApp, Scope
+from litestar.types import Scope
 from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
 
+from runtime.places import Place
 from runtime.web.accept import media_type_of_failure
 from runtime.web.admission import CLIENT, Admission
 from runtime.web.connections import (
     BYTES_PER_SECOND,
     NEVER_SHED,
     too_many_connections,
-    turning_away,
 )
 from runtime.web.headers import raw_path, request_id
 from runtime.web.joined_writes import JoinedWrites
 from runtime.web.json_body import BULK_LIMIT
 from runtime.web.problems import ApiError
-from runtime.web.protocol import HttpConnection, lone_answer
+from runtime.web.protocol import HttpConnection
+from runtime.web.rate_limit import is_below_base_path
 
 # So much is parsed at once: requests that are sent one behind the other, before the first is
 # answered, are kept as the bytes they came as, which is a hundredth of what they become.
-_HEAD_END: Final = b"\r\n\r\n"
 _HEAD_PIECE: Final = 4 * 1024
 _BODY_PIECE: Final = 64 * 1024
 
@@ -38,8 +38,10 @@ class ClientConnection(HttpConnection):
     read_due: float = math.inf
     write_due: float = math.inf
     workspace: str | None = None
+    _is_surplus = False
     _begun_at = 0.0
     _received = 0
+    _untaken = 0
     _in_body = False
     _unparsed: bytes = b""
     _running: RequestResponseCycle | None = None
@@ -54,16 +56,15 @@ class ClientConnection(HttpConnection):
         super().connection_made(transport)
         now = self.loop.time()
         mine = self._mine
-        is_surplus = not mine.has_room() and not mine.make_room(now)
-        if is_surplus:
+        self._is_surplus = not mine.has_room() and not mine.make_room(now)
+        if self._is_surplus:
             mine.refused += 1
-            self.app: ASGIApp = turning_away(self.app)
         has_answer = mine.has_room_to_refuse()
         mine.open.add(self)
         mine.rests(self, now)
         self.read_due = now + mine.client_wait
-        if is_surplus and not has_answer:
-            self._end_with(too_many_connections("This server has too many connections."))
+        if self._is_surplus and not has_answer:
+            self._end_with(_too_many())
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The connection is no more."""
@@ -154,7 +155,7 @@ class ClientConnection(HttpConnection):
     def pause_writing(self) -> None:
         """The client does not take what it is sent, for now."""
         super().pause_writing()
-        self.write_due = self.loop.time() + self._mine.client_wait
+        self.awaits_taking(self.loop.time())
 
     def resume_writing(self) -> None:
         """It has taken it."""
@@ -179,6 +180,10 @@ class ClientConnection(HttpConnection):
         elif running is not None and running.response_started:
             self._mine.too_slow += 1
             self.abort()
+        elif running is None and self._in_body:
+            # What does not come belongs to a request that has its answer.
+            self._mine.too_slow += 1
+            self.leave()
         else:
             self._mine.too_slow += 1
             if running is not None:
@@ -189,8 +194,20 @@ class ClientConnection(HttpConnection):
     def leave(self) -> None:
         """End the connection behind all that was written, if that is taken."""
         self.transport.close()
-        if self.unsent():
-            self.write_due = min(self.write_due, self.loop.time() + self._mine.client_wait)
+        if self.unsent() and not self.write_due < math.inf:
+            self.awaits_taking(self.loop.time())
+
+    def awaits_taking(self, now: float) -> None:
+        """From now on the client has some time to take what was written."""
+        self.write_due = now + self._mine.client_wait
+        self._untaken = self.unsent()
+
+    def is_taking(self, now: float) -> bool:
+        """Whether it took so much, in the time it had, that it is waited for."""
+        untaken = self.unsent()
+        self.write_due += (self._untaken - untaken) / BYTES_PER_SECOND
+        self._untaken = untaken
+        return self.write_due > now
 
     def abort(self) -> None:
         """End the connection now, whatever was written."""
@@ -211,35 +228,40 @@ class ClientConnection(HttpConnection):
         if cycle.scope["path"] in NEVER_SHED:
             super()._start_asgi_task(cycle, app)
             return
+        if self._is_surplus:
+            self._refuse_request(cycle, _too_many(), is_last=True)
+            return
         place = self._admission.place(cycle)
+        if place.take():
+            self._begin(place, cycle, app)
+        else:
+            place.line_up(
+                lambda: self._begin(place, cycle, app),
+                lambda: self._refuse_request(cycle, self._admission.too_busy()),
+            )
 
-        def begin() -> None:
-            run = self._admission.run(place, cycle, app)
-            super(ClientConnection, self)._start_asgi_task(cycle, cast("Any", run))
+    def _begin(self, place: Place, cycle: RequestResponseCycle, app: Any) -> None:
+        super()._start_asgi_task(cycle, cast("Any", self._admission.run(place, cycle, app)))
 
-        if place.take(begin, lambda: self._shed(cycle)):
-            begin()
-
-    def _shed(self, cycle: RequestResponseCycle) -> None:
-        """Refuse a request that nobody has begun with."""
+    def _refuse_request(
+        self, cycle: RequestResponseCycle, error: ApiError, *, is_last: bool = False
+    ) -> None:
+        """Answer a request that nobody has begun with, if anybody is there to get the answer."""
         if cycle.disconnected:
             return
-        cycle.response_started = cycle.response_complete = True
-        self.transport.write(self._answer_to(cycle))
-        if not cycle.keep_alive:
-            self.transport.close()
-        self.on_response_complete()
-
-    def _answer_to(self, cycle: RequestResponseCycle) -> bytes:
         scope = cast("Scope", cycle.scope)
-        error = self._admission.too_busy()
         error.headers |= {"Content-Type": media_type_of_failure(scope), "Vary": "Accept"}
-        if not cycle.keep_alive:
-            error.headers["Connection"] = "close"
-        answer = lone_answer(error, request_id(scope), raw_path(scope))
-        return (
-            answer.partition(_HEAD_END)[0] + _HEAD_END if scope.get("method") == "HEAD" else answer
+        if self._admission.rate_policy and is_below_base_path(scope):
+            error.headers["RateLimit-Policy"] = self._admission.rate_policy
+        cycle.response_started = cycle.response_complete = True
+        self._answer_alone(
+            error,
+            request_id(scope),
+            raw_path(scope),
+            is_head=scope.get("method") == "HEAD",
+            is_last=is_last or not cycle.keep_alive,
         )
+        self.on_response_complete()
 
     def _rest(self) -> None:
         now = self.loop.time()
@@ -252,6 +274,11 @@ class ClientConnection(HttpConnection):
     def _joined(self) -> JoinedWrites:
         assert isinstance(self.transport, JoinedWrites)  # noqa: S101 - a type guard
         return self.transport
+
+
+def _too_many() -> ApiError:
+    """503: there is no room for the connection."""
+    return too_many_connections("This server has too many connections.")
 
 
 def _too_slow(seconds: float) -> ApiError:

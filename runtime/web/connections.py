@@ -9,11 +9,9 @@ import resource
 from typing import TYPE_CHECKING, Final
 
 import structlog
-from litestar.types import ASGIApp, Receive, Scope, Send
 from msgspec import Struct
 
 from runtime.settings import Settings
-from runtime.web.headers import request_id
 from runtime.web.problems import ApiError, unavailable
 
 if TYPE_CHECKING:
@@ -108,14 +106,16 @@ class Connections:
         """Whether one more can be told that there is no room."""
         return len(self.open) < self._hard_limit
 
-    def make_room(self, now: float) -> bool:
-        """End the one that was idle for longest; whether there was one."""
+    def make_room(self, now: float, workspace: str | None = None) -> bool:
+        """End the one, of a workspace or of all, that was idle for longest; whether it could."""
         for connection, since in self._idle.items():
             if now < since + _SETTLED_SECONDS:
                 return False
-            del self._idle[connection]
-            connection.leave()
-            return True
+            if workspace is None or connection.workspace == workspace:
+                del self._idle[connection]
+                self._uncount(connection)
+                connection.leave()
+                return True
         return False
 
     def rests(self, connection: "ClientConnection", now: float) -> None:
@@ -127,15 +127,18 @@ class Connections:
         """It is used."""
         self._idle.pop(connection, None)
 
-    def count(self, connection: "ClientConnection", workspace: str) -> bool:
-        """Count it for a workspace; whether that may have so many: half of all."""
+    def count(self, connection: "ClientConnection", workspace: str, now: float) -> bool:
+        """Count it for a workspace; whether that may have so many: half of all.
+
+        One of its own that nobody uses makes room.
+        """
         if connection.workspace != workspace:
             self._uncount(connection)
-            number = self._of_workspace.get(workspace, 0)
-            if number >= max(1, self._most // 2):
+            share = max(1, self._most // 2)
+            if self._of_workspace.get(workspace, 0) >= share and not self.make_room(now, workspace):
                 self.refused += 1
                 return False
-            self._of_workspace[workspace] = number + 1
+            self._of_workspace[workspace] = self._of_workspace.get(workspace, 0) + 1
             connection.workspace = workspace
         return True
 
@@ -158,13 +161,13 @@ class Connections:
         for connection in list(self.open):
             if connection.read_due <= now:
                 connection.stop_waiting(now)
-            if connection.write_due <= now:
+            if connection.write_due <= now and not connection.is_taking(now):
                 self.too_slow += 1
                 connection.abort()
             elif connection.write_due < math.inf:
                 unsent += connection.unsent()
             elif connection.is_leaving():
-                connection.write_due = now + self.client_wait
+                connection.awaits_taking(now)
         if unsent > UNSENT_MAX:
             self._drop_unsent(unsent)
 
@@ -178,11 +181,15 @@ class Connections:
             connection.abort()
 
     def hurry(self, now: float) -> None:
-        """The process stops: wait for nobody any longer than a moment."""
+        """The process stops: wait for no client any longer than a moment."""
         self.client_wait = min(self.client_wait, _LEAVING_SECONDS)
+        due = now + self.client_wait
         for connection in self.open:
-            connection.read_due = min(connection.read_due, now + self.client_wait)
-            connection.write_due = min(connection.write_due, now + self.client_wait)
+            # Where nothing is awaited of the client, it waits for its answer.
+            if connection.read_due < math.inf:
+                connection.read_due = min(connection.read_due, due)
+            if connection.write_due < math.inf:
+                connection.write_due = min(connection.write_due, due)
 
 
 def too_many_connections(words: str) -> ApiError:
@@ -190,28 +197,3 @@ def too_many_connections(words: str) -> ApiError:
     error = unavailable(f"{words} Close those that you do not need, and send the request again.")
     error.headers["Connection"] = "close"
     return error
-
-
-def turning_away(app: ASGIApp) -> ASGIApp:
-    """The app for a connection for which there is no room: it is told so, and ended."""
-
-    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in NEVER_SHED:
-            await app(scope, receive, send)
-            return
-        error = too_many_connections("This server has too many connections.")
-        made = request_id(scope)
-        headers = {
-            **error.headers,
-            "Content-Type": "application/json",
-            "X-Request-Id": made,
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        }
-        body = error.body(made)
-        pairs = [(name.lower().encode(), text.encode()) for name, text in headers.items()]
-        pairs.append((b"content-length", b"%d" % len(body)))
-        await send({"type": "http.response.start", "status": error.status, "headers": pairs})
-        await send({"type": "http.response.body", "body": body, "more_body": False})
-
-    return answer

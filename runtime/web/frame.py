@@ -120,6 +120,8 @@ class Frame(InitPlugin):
     def _admit(self, app_config: AppConfig) -> list[Callable[[ASGIApp], ASGIApp]]:
         if self._admission is None:
             return []
+        if self._rate_limit is not None:
+            self._admission.rate_policy = self._rate_limit.policy
         app_config.state[ADMISSION] = self._admission
         app_config.exception_handlers[NoPlace] = self._admission.answer_no_place
         return [self._admission.admit]

@@ -134,13 +134,6 @@ PROBLEMS: Final[Mapping[str, ProblemType]] = {
         "This API key sends more requests than it may, or has more event streams open.",
         "Wait as many seconds as Retry-After says. RateLimit in each answer says what is left.",
     ),
-    "too_many_wrong_keys": ProblemType(
-        429,
-        "Too many wrong API keys",
-        "The API key is wrong, and many wrong ones came from this address before it.",
-        "Wait as many seconds as Retry-After says, then send a valid key. Whoever has one goes on "
-        "being served, from the same address too.",
-    ),
     "internal": ProblemType(
         500,
         "Internal error",

@@ -15,6 +15,8 @@ from runtime.web.problems import ApiError
 
 HEAD_LIMIT: Final = 64 * 1024
 HEADERS_MAX: Final = 100
+CLOSE: Final = (b"connection", b"close")
+"""Among the headers of every answer while each is the last of its connection."""
 _UNREADABLE: Final = (
     "This is no HTTP request that can be read. Percent-encode every character beyond ASCII "
     "in the address, and send a method, header and length that HTTP knows."
@@ -151,10 +153,38 @@ class HttpConnection(HttpToolsProtocol):
         self._end_with(ApiError(400, message))
 
     def _end_with(self, error: ApiError) -> None:
-        """Answer without an app, and end the connection."""
-        error.headers["Connection"] = "close"
-        self.transport.write(lone_answer(error, str(new_id())))
-        self.transport.close()
+        """Answer a request that could not be read, and end the connection."""
+        self._answer_alone(error, str(new_id()), is_last=True)
+
+    def _answer_alone(
+        self,
+        error: ApiError,
+        request_id: str,
+        instance: str | None = None,
+        *,
+        is_head: bool = False,
+        is_last: bool = False,
+    ) -> None:
+        """Write the whole answer that an error stands for, without an app."""
+        of_all = self.server_state.default_headers
+        is_last = is_last or CLOSE in of_all
+        body = error.body(request_id, instance)
+        headers = {
+            **{name.decode().title(): value.decode() for name, value in of_all},
+            "Content-Type": JSON,
+            **error.headers,
+            **({"Connection": "close"} if is_last else {}),
+            "Content-Length": str(len(body)),
+            "X-Request-Id": request_id,
+            "X-Content-Type-Options": "nosniff",
+            "Cache-Control": "no-store",
+        }
+        head = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
+        lines = (f"{name}: {text}\r\n" for name, text in headers.items())
+        written = "".join([head, *lines, "\r\n"]).encode()
+        self.transport.write(written if is_head else written + body)
+        if is_last:
+            self.transport.close()
 
     def _owes_an_answer(self) -> bool:
         """Whether a request that came whole is still being worked on."""
@@ -162,21 +192,3 @@ class HttpConnection(HttpToolsProtocol):
         if cycle is None:  # pyright: ignore[reportUnnecessaryComparison] - so it is at first
             return False
         return not (cycle.more_body or cycle.response_complete)
-
-
-def lone_answer(error: ApiError, request_id: str, instance: str | None = None) -> bytes:
-    """The whole answer that an error stands for, when no app gives it."""
-    body = error.body(request_id, instance)
-    headers = (
-        {"Content-Type": JSON}
-        | error.headers
-        | {
-            "Content-Length": str(len(body)),
-            "X-Request-Id": request_id,
-            "X-Content-Type-Options": "nosniff",
-            "Cache-Control": "no-store",
-        }
-    )
-    head = f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}\r\n"
-    lines = (f"{name}: {text}\r\n" for name, text in headers.items())
-    return "".join([head, *lines, "\r\n"]).encode() + body

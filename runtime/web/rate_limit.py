@@ -111,7 +111,7 @@ def tell_rate(
     """Hook before sending: every answer below the base path says the policy and what is left."""
 
     async def add(message: Message, scope: Scope) -> None:
-        if message["type"] != "http.response.start" or not _is_below_base_path(scope):
+        if message["type"] != "http.response.start" or not is_below_base_path(scope):
             return
         headers = [*message["headers"], (b"ratelimit-policy", limit.policy.encode("ascii"))]
         principal = await _caller(scope, authentication)
@@ -124,7 +124,8 @@ def tell_rate(
     return add
 
 
-def _is_below_base_path(scope: Scope) -> bool:
+def is_below_base_path(scope: Scope) -> bool:
+    """Whether the request is one that a key is asked for, and counted by."""
     return f"{scope['path']}/".startswith(f"{BASE_PATH}/")
 
 

@@ -24,13 +24,11 @@ from runtime.tasks import end
 from runtime.web.admission import ADMISSION, Admission
 from runtime.web.client import ClientConnection
 from runtime.web.connections import Connections, Limits
+from runtime.web.protocol import CLOSE
 
 GRACE_SECONDS: Final = 10
 _BACKLOG: Final = 2048
 _LOOK_SECONDS: Final = 0.25
-
-
-_CLOSE: Final = (b"connection", b"close")
 
 
 class _Server(uvicorn.Server):
@@ -39,14 +37,14 @@ class _Server(uvicorn.Server):
     def drain(self) -> None:
         """End each connection with the answer to its next request."""
         self._is_draining = True
-        self.server_state.default_headers = [*self.server_state.default_headers, _CLOSE]
+        self.server_state.default_headers = [*self.server_state.default_headers, CLOSE]
 
     async def on_tick(self, counter: int) -> bool:
         """Called ten times a second; makes the headers of every answer anew once in a second."""
         is_over = await super().on_tick(counter)
         headers = self.server_state.default_headers
-        if self._is_draining and _CLOSE not in headers:
-            self.server_state.default_headers = [*headers, _CLOSE]
+        if self._is_draining and CLOSE not in headers:
+            self.server_state.default_headers = [*headers, CLOSE]
         return is_over
 
     @contextlib.contextmanager

@@ -14,12 +14,10 @@ import structlog
 from litestar.types import Scope
 
 from runtime.places import aside
-from runtime.web.problems import ApiError
 
 MINUTE: Final = 60 * 10**9
 PAUSE_SECONDS: Final = 1.0
 MOST_ADDRESSES: Final = 10_000
-_SECOND: Final = 10**9
 
 log = structlog.get_logger()
 
@@ -27,9 +25,9 @@ log = structlog.get_logger()
 class WrongKeys:
     """Counts wrong keys by address: `per_minute` at once, and as many more in every minute.
 
-    With one more an address is under suspicion until it has sent none for a minute. Then wrong
-    keys get 429, and a key that was not right lately waits before it is looked up: each guess
-    takes a second, and a right key a second once. The addresses of a proxy are all one.
+    With one more an address is under suspicion until it has sent none for a minute. Meanwhile a
+    key that was not right lately waits before it is looked up: each guess takes a second, and a
+    right key a second once. The addresses of a proxy are all one.
     """
 
     def __init__(
@@ -62,14 +60,13 @@ class WrongKeys:
             del self._quiet_at[next(iter(self._quiet_at))]
         self._quiet_at[address] = now + held
 
-    def seconds_left(self, address: str) -> int:
-        """For how long the address is under suspicion, if it sends no more; 0 when it is not."""
-        over = self._quiet_at.get(_network(address), 0) - self._clock() - MINUTE
-        return -(-over // _SECOND) if over > 0 else 0
+    def is_suspect(self, address: str) -> bool:
+        """Whether the address is under suspicion."""
+        return self._quiet_at.get(_network(address), 0) - self._clock() > MINUTE
 
     async def slow_down(self, address: str) -> None:
         """Wait, when the address is under suspicion."""
-        if self._quiet_at and self.seconds_left(address):
+        if self._quiet_at and self.is_suspect(address):
             # Who waits for nothing but time is in nobody's way.
             async with aside():
                 await self._pause(PAUSE_SECONDS)
@@ -79,16 +76,6 @@ def address_of(scope: Scope) -> str:
     """Where a request comes from, as the connection says it and no header."""
     client = scope["client"]
     return client[0] if client else ""
-
-
-def too_many_wrong_keys(seconds: int) -> ApiError:
-    """429: the key is wrong, like many before it from the same address."""
-    return ApiError(
-        "too_many_wrong_keys",
-        "Invalid or expired API key, like many before it from this address. "
-        f"Wait {seconds} s and send the right one.",
-        headers={"Retry-After": str(seconds)},
-    )
 
 
 def _network(address: str) -> str:

@@ -191,6 +191,13 @@ def test_make_secrets_never_replaces_a_key(secrets: Path) -> None:
     assert (secrets / "master_keys").read_bytes() == before
 
 
+def test_make_secrets_adds_what_an_older_version_did_not_make(secrets: Path) -> None:
+    before = {path.name: path.read_bytes() for path in secrets.iterdir()}
+    (secrets / "nats_cluster").unlink()
+    subprocess.run([ROOT / "deploy/make-secrets", secrets], check=True, capture_output=True)
+    assert {path.name: path.read_bytes() for path in secrets.iterdir()} == before
+
+
 def test_the_made_secrets_are_settings_with_a_user_for_each_process(
     compose: Compose, secrets: Path
 ) -> None:

@@ -345,3 +345,20 @@ async def test_without_nats_relay_and_projector_a_customer_is_erased_at_once(
     assert places["read_model"]["state"] == "done"
     assert got.status_code == 410
     assert "not compared with the ledger" in ready["checks"]["erasures"]["detail"]
+
+
+async def test_an_erasure_that_was_given_up_is_done_all_the_same(settings: Settings) -> None:
+    async with running_api(replace(settings, write_wait=1)) as api:
+        api.headers["X-Api-Key"] = make_key(settings)
+        customer_id = await create(api)
+        with connect_as_owner(settings, "test erasure") as connection:
+            connection.execute("SELECT pg_advisory_lock(730541, %s)", [settings.log_id])
+            given_up = await erase(api, customer_id)
+
+        async def is_gone() -> bool:
+            return (await api.get(f"{CUSTOMERS}/{customer_id}")).status_code == 410
+
+        await until(is_gone)
+
+    assert given_up.status_code == 503
+    assert "is not known yet" in given_up.json()["message"]

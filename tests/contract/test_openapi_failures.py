@@ -125,14 +125,6 @@ async def asked_too_often(at: Failing) -> Answers:
         return [(await api.post(CUSTOMERS, json=ALICE), CUSTOMERS)]
 
 
-@makes("too_many_wrong_keys")
-async def guessed_too_often(at: Failing) -> Answers:
-    wrong = {"X-Api-Key": "sk_live_" + "w" * 43}
-    async with running_api(replace(at.settings, wrong_keys=1)) as api:
-        await api.get(CUSTOMERS, headers=wrong)
-        return [(await api.get(CUSTOMERS, headers=wrong), CUSTOMERS)]
-
-
 @makes("body_too_long")
 async def a_long_body(at: Failing) -> Answers:
     long = {"email": "a" * OBJECT_LIMIT}
@@ -418,7 +410,7 @@ def component(said: dict[str, str]) -> Any:
 def stable(failure: dict[str, Any]) -> dict[str, Any]:
     """What of a failure is the same each time."""
     said = {name: said for name, said in failure.items() if name not in VARYING}
-    if failure["type"] in ("/problems/rate_limited", "/problems/too_many_wrong_keys"):
+    if failure["type"] == "/problems/rate_limited":
         # How many, and when again, is not always the same.
         said |= {name: re.sub("[0-9]+", "n", said[name]) for name in ("message", "detail")}
     return said

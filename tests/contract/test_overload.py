@@ -9,7 +9,7 @@ from runtime.settings import Settings
 from runtime.tasks import end
 from runtime.web.connections import Limits
 from tests.support.api import CUSTOMERS, make_key
-from tests.support.crowd import ACME, GLOBEX, a_server, calling
+from tests.support.crowd import ACME, GLOBEX, MANY, a_server, calling
 from tests.support.feed import EVENTS, serving
 from tests.support.signals import until
 from tests.support.writing import create
@@ -38,6 +38,32 @@ async def test_what_cannot_be_worked_on_soon_is_refused_before_it_is_begun() -> 
         assert [await caller.status() for caller in callers[:2]] == [200, 200]
         callers[2].ask()
         assert await callers[2].status() == 200
+
+
+async def test_what_is_refused_has_the_headers_of_every_answer() -> None:
+    async with a_server(NARROW) as served, calling(served, 3) as callers:
+        for caller in callers[:2]:
+            caller.ask()
+        await until(lambda: served.gate.begun == 2)
+        callers[2].ask()
+        _, headers = await callers[2].head()
+        assert headers["ratelimit-policy"] == f'"default";q={MANY};w=60'
+        assert headers["cache-control"] == "no-store"
+        assert headers["x-content-type-options"] == "nosniff"
+        assert "date" in headers
+        assert "connection" not in headers
+
+
+async def test_what_is_refused_while_the_process_drains_ends_its_connection_too() -> None:
+    async with a_server(NARROW, drain_seconds=0.5) as served, calling(served, 3) as callers:
+        for caller in callers[:2]:
+            caller.ask()
+        await until(lambda: served.gate.begun == 2)
+        served.stop.set()
+        callers[2].ask()
+        status, headers, _ = await callers[2].problem()
+        assert (status, headers["connection"]) == (503, "close")
+        assert await callers[2].is_ended()
 
 
 async def test_a_refused_head_request_gets_a_head_alone() -> None:
@@ -125,10 +151,12 @@ async def test_where_there_is_no_room_for_a_connection_it_is_told_so_and_ended()
             caller.ask(key=key)
         await until(lambda: served.gate.begun == 2)
         async with calling(served) as (late,):
-            late.ask()
+            late.ask(Accept="application/problem+json")
             status, headers, problem = await late.problem()
             assert (status, headers["connection"]) == (503, "close")
             assert headers["retry-after"] == "1"
+            assert headers["content-type"] == "application/problem+json"
+            assert problem["instance"].endswith("/held")
             assert problem["message"].startswith("This server has too many connections.")
             assert problem["meta"]["request_id"] == headers["x-request-id"]
             assert await late.is_ended()
@@ -145,22 +173,36 @@ async def test_far_too_many_connections_are_ended_without_being_heard() -> None:
 
 async def test_one_workspace_leaves_half_of_the_connections_to_others() -> None:
     async with a_server(Limits(connections=4)) as served, calling(served, 4) as callers:
-        served.gate.opened.set()
         for caller in callers[:2]:
             caller.ask()
-            assert await caller.status() == 200
+        await until(lambda: served.gate.begun == 2)
         callers[2].ask()
         status, headers, problem = await callers[2].problem()
         assert (status, headers["connection"]) == (503, "close")
         assert problem["message"].startswith("Your workspace has too many connections")
-        callers[3].ask(key=GLOBEX)
+        callers[3].ask("/quick", key=GLOBEX)
         assert await callers[3].status() == 200
         # One that goes makes room for the next of its workspace.
         callers[0].writer.close()
         await until(lambda: served.open == 2)
         async with calling(served) as (again,):
-            again.ask()
+            again.ask("/quick")
             assert await again.status() == 200
+
+
+async def test_connections_that_a_workspace_does_not_use_make_room_for_its_own(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("runtime.web.connections._SETTLED_SECONDS", 0.0)
+    async with a_server(Limits(connections=4)) as served, calling(served, 4) as callers:
+        callers[0].ask("/quick", key=GLOBEX)
+        assert await callers[0].status() == 200
+        for caller in callers[1:]:
+            caller.ask("/quick")
+            assert await caller.status() == 200
+        assert await callers[1].is_ended()
+        assert served.open == 3
+        assert served.admission.counts()["connection"] == 0
 
 
 async def test_one_key_keeps_no_more_event_streams_open_than_its_share() -> None:

@@ -157,6 +157,18 @@ def test_a_newer_process_waits_until_the_database_was_migrated(
         assert announced_port(api)
 
 
+def test_a_newer_process_that_waits_for_migrations_ends_when_told(deployment: Deployment) -> None:
+    heard, said = os.pipe()
+    with (
+        os.fdopen(heard, encoding="utf-8") as lines,
+        os.fdopen(said, "wb") as log,
+        deployment.process("new", "relay", log=log) as relay,
+    ):
+        assert json.loads(lines.readline())["missing"] == ["events/9999_next"]
+        relay.terminate()
+        assert relay.wait(60) == 0
+
+
 def test_what_a_newer_version_wrote_an_older_one_asks_to_send_elsewhere(
     deployment: Deployment,
 ) -> None:
@@ -179,6 +191,10 @@ def test_what_a_newer_version_wrote_an_older_one_asks_to_send_elsewhere(
         assert older.get("/events").status_code == 200
         assert rename(older, other, "Unmoved").status_code == 200
         assert rename(newer, customer, "Again").status_code == 200
+    refused = deployment.ran("old", "rebuild", "--verify")
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-2].endswith("Upgrade this process.")
+    assert refused.stderr.splitlines()[-1].startswith("try: customers --version")
 
 
 async def test_an_older_projector_waits_for_a_newer_one_and_parks_nobody(

@@ -5,6 +5,7 @@ import logging
 import random
 import shlex
 import shutil
+import signal
 import sys
 import traceback
 from collections.abc import Sequence
@@ -27,7 +28,6 @@ from tests.faults.showing import show, show_violations
 
 _OUT: Final = Path(".faults")
 _ROUND_MINUTES: Final = 3.0
-_CHECK_MINUTES: Final = 0.5
 
 
 def _list_faults(context: click.Context, _: click.Parameter, is_wanted: bool) -> None:
@@ -55,7 +55,8 @@ def _chosen(text: str) -> list[Fault]:
     type=click.FloatRange(0),
     default=0.0,
     metavar="M",
-    help="Let faults come at random, several at once, for so long; else each comes once, alone.",
+    help="Let faults come at random, several at once, for so long; else each comes once, alone. "
+    "Those that go with no other, and those of a cluster beside others, come only without it.",
 )
 @click.option("--seed", type=int, help="Repeat the run that had this seed; else chance decides.")
 @click.option(
@@ -64,11 +65,18 @@ def _chosen(text: str) -> list[Fault]:
     metavar="NAMES",
     help="Only these, comma-separated; a beginning means all that begin so.",
 )
-@click.option("--longest", type=float, default=30.0, show_default=True, metavar="SECONDS")
+@click.option(
+    "--longest",
+    type=click.FloatRange(0, min_open=True),
+    default=30.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="No fault lasts longer.",
+)
 @click.option(
     "--round",
     "round_minutes",
-    type=float,
+    type=click.FloatRange(0, min_open=True),
     default=_ROUND_MINUTES,
     show_default=True,
     metavar="MINUTES",
@@ -113,6 +121,8 @@ def faults(
     its history is shown, and the command that runs the same seed again.
     """
     chosen = _chosen(only)
+    if minutes and all(fault.is_alone for fault in chosen):
+        raise click.UsageError("What --only names goes with no other: leave out --minutes.")
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     console = Console(highlight=False, width=None if sys.stdout.isatty() else 100)
     first = random.SystemRandom().randrange(10**6) if seed is None else seed
@@ -123,14 +133,25 @@ def faults(
         not_run={fault.name: why for fault in chosen if (why := fault.lacking())},
     )
     chosen = [fault for fault in chosen if fault.name not in report.not_run]
+    # Asked to end in whatever way, it takes everything down and shows what it has.
+    # Of a job in the background a shell has the first of them ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _interrupt)
+    rounds = _rounds(first, chosen, minutes, round_minutes, longest, clients)
+    if not rounds:
+        report.failed.append("nothing was run")
     try:
-        for plan in _rounds(first, chosen, minutes, round_minutes, longest, clients):
+        for plan in rounds:
             _take(plan, only, out, report, console, keep=keep)
     except KeyboardInterrupt:
         report.failed.append("stopped before its end")
     show(report, console)
     (out / "report.json").write_bytes(msgspec.json.format(msgspec.json.encode(report)))
     sys.exit(0 if report.is_good else 1)
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    signal.raise_signal(signal.SIGINT)
 
 
 def _rounds(
@@ -153,7 +174,9 @@ def _rounds(
             for n, group in enumerate(groups)
         ]
     number = max(1, round(minutes / round_minutes))
-    together = together or clustered
+    together = together or [fault for fault in clustered if not fault.is_alone]
+    if not together:
+        return []
     return [
         Round(
             seed=seed + n,
@@ -177,7 +200,7 @@ def _take(
         try:
             asyncio.run(runner.run())
         except Exception as error:  # noqa: BLE001 - the other rounds go on, and this is told
-            report.failed.append(f"seed {plan.seed}: {type(error).__name__}: {error}")
+            report.failed.append(f"seed {plan.seed}: {'; '.join(_causes(error))}")
             console.print(Text(report.failed[-1], style="red"), soft_wrap=True)
             (folder / "logs").mkdir(exist_ok=True)
             (folder / "logs" / "harness.log").write_text(traceback.format_exc(), encoding="utf-8")
@@ -186,6 +209,13 @@ def _take(
             show_violations(runner.outcome, console)
             if keep or runner.outcome.violations:
                 _keep(folder, out / f"seed-{plan.seed}")
+
+
+def _causes(error: BaseException) -> list[str]:
+    """What went wrong at first, without what several tasks made of it."""
+    if isinstance(error, BaseExceptionGroup):
+        return [words for one in error.exceptions for words in _causes(one)]
+    return [f"{type(error).__name__}: {error}"]
 
 
 def _again(plan: Round, only: str) -> str:

@@ -2,12 +2,14 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from tests.faults.evidence import Evidence
 from tests.faults.faults import OWN_MARKER
 from tests.faults.history import Violation, Write
 from tests.support.model import resulting
+
+Look: TypeAlias = Callable[[Evidence], Iterator[tuple[str, ...]]]
 
 _EXTRA: Final = ("id", "created_at", "updated_at", "version")
 _TYPES: Final = {
@@ -21,11 +23,18 @@ _TYPES: Final = {
 def check(evidence: Evidence) -> list[Violation]:
     """Everything that does not hold."""
     return [
-        Violation(check=name, words=words, about=about)
+        Violation(check=name, words=words, about=tuple(about))
         for name, look in CHECKS.items()
-        for words, *about_ in look(evidence)
-        for about in [tuple(about_)]
+        for words, *about in _seen(look, evidence)
     ]
+
+
+def _seen(look: Look, evidence: Evidence) -> Iterator[tuple[str, ...]]:
+    """What a check says; one that comes upon what cannot be takes the others nothing away."""
+    try:
+        yield from look(evidence)
+    except Exception as error:  # noqa: BLE001 - whatever it is, something is wrong there
+        yield (f"what there is cannot be judged: {type(error).__name__}: {error}",)
 
 
 def _dense(evidence: Evidence) -> Iterator[tuple[str, ...]]:
@@ -70,10 +79,21 @@ def _acknowledged(evidence: Evidence) -> Iterator[tuple[str, ...]]:
         still = [one for one in wanted if (one[0], one[1]) in readable]
         seen = Counter((event["subject"], event["streamversion"]) for event in found)
         if write.kind != "erase" and seen != Counter((one[0], one[1]) for one in still):
-            words = f"{write.kind} {write.marker} (sent {write.attempts} times) was answered with"
-            yield f"{words} {still} and made {dict(seen)}", write.marker
+            yield from _otherwise(write, Counter((one[0], one[1]) for one in still), seen)
             continue
         yield from _same_content(write, still, found)
+
+
+def _otherwise(
+    write: Write, promised: Counter[tuple[str, int]], made: Counter[tuple[str, int]]
+) -> Iterator[tuple[str, ...]]:
+    told = f"{write.kind} {write.marker} (sent {write.attempts} times)"
+    for customer, version in promised - made:
+        words = f"{told} was answered with version {version} of {customer}, which is not its own"
+        yield f"{words}: it was never written, or is lost", write.marker, customer
+    for customer, version in made - promised:
+        words = f"{told} made version {version} of {customer}, which it was not answered with"
+        yield words, write.marker, customer
 
 
 def _same_content(
@@ -292,7 +312,7 @@ def _commands(evidence: Evidence) -> Iterator[tuple[str, ...]]:
             yield (f"customers {outcome.words} ended with {outcome.code}: {outcome.out.strip()}",)
 
 
-CHECKS: Final[dict[str, Callable[[Evidence], Iterator[tuple[str, ...]]]]] = {
+CHECKS: Final[dict[str, Look]] = {
     "dense": _dense,
     "acknowledged": _acknowledged,
     "explained": _explained,

@@ -28,6 +28,8 @@ _OWN: Final = 20
 _SHARED: Final = 3
 _RECENT: Final = 50
 _REPEATED: Final = 10
+_REGRETTED: Final = 0.5
+"""So many of those who were deleted are restored at once."""
 
 
 class Known(Struct, kw_only=True):
@@ -78,7 +80,7 @@ class Client:
             self._chance,
             must_answer=system.must_answer,
         )
-        self._history = history
+        self.history = history
         self._board = board or Board()
         self._others = others
         """Of the other workspaces."""
@@ -105,7 +107,7 @@ class Client:
 
     async def repeat(self) -> None:
         """Send some of what was done once more: it is answered as it was, and not done again."""
-        done = [one for one in self._history.acknowledged() if one.client == self.name]
+        done = [one for one in self.history.acknowledged() if one.client == self.name]
         for write in self._chance.sample(done, min(_REPEATED, len(done))):
             await self.repeat_one(write)
 
@@ -145,18 +147,23 @@ class Client:
         self._board.leaving.add(one.id)
         if await self._done(self._begin("delete", "DELETE", f"/customers/{one.id}")):
             one.is_deleted = True
+            if self._chance.random() < _REGRETTED:
+                # At once, so that whoever lags behind sees both together.
+                await self._bring_back(one)
         return None
 
     async def _restore(self) -> None:
         one = self._one_of(is_deleted=True)
         if one is None:
             return await self._update()
+        return await self._bring_back(one)
+
+    async def _bring_back(self, one: Known) -> None:
         write = self._begin("restore", "POST", f"/customers/{one.id}/restore")
         # Somebody may hold its external_id by now.
         write.refusals = (409,)
         if await self._done(write):
             one.document, one.is_deleted = write.data, False
-        return None
 
     async def _erase(self) -> None:
         if not self.known:
@@ -275,7 +282,7 @@ class Client:
     def _is_fresh(self, answer: httpx.Response) -> bool:
         if answer.status_code >= 500 or answer.json().get("meta", {}).get("stale"):
             return False
-        self._history.fresh_at.append(self._history.now)
+        self.history.fresh_at.append(self.history.now)
         return True
 
     def _begin(self, kind: str, method: str, path: str, body: Any = None) -> Write:
@@ -287,9 +294,9 @@ class Client:
             method=method,
             path=path,
             body=body,
-            asked_at=self._history.now,
+            asked_at=self.history.now,
         )
-        self._history.writes.append(write)
+        self.history.writes.append(write)
         return write
 
     async def _done(self, write: Write) -> bool:

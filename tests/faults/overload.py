@@ -236,8 +236,10 @@ class Outcome(Struct, kw_only=True):
             found.append("memory grew")
         if self.missing:
             found.append(f"{self.missing} acknowledged writes are not in the log")
-        if self.doubled or self.unexplained > 0:
-            found.append("the log holds more than was asked for")
+        if self.doubled:
+            found.append(f"{self.doubled} customers were created more than once")
+        if self.unexplained > 0:
+            found.append(f"the log holds {self.unexplained} writes or more that were refused")
         if self.watch.unhealthy:
             found.append(f"health was refused {self.watch.unhealthy} times")
         if not self.crowd.statuses["503"]:

@@ -13,6 +13,8 @@ from nats.errors import TimeoutError as NothingCame
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 
 from events.jetstream import stream_name
+from query_side.feed_stream import LOST_EVENT
+from runtime.tasks import end
 from tests.faults.faults import FOREIGN
 from tests.faults.history import History
 from tests.faults.system import System, Workspace
@@ -106,16 +108,28 @@ class FeedReader:
 
     async def _take(self, source: EventSource) -> None:
         while sent := await source.next():
+            if sent.event == LOST_EVENT:
+                self._lose_place(json.dumps(sent.data))
+                return
             self.order.saw(sent.data)
             assert sent.id
             self._cursor = sent.id
 
     def _judge(self, answer: httpx.Response, words: str) -> None:
-        if answer.status_code != 503:
+        if answer.status_code == 410:
+            self._lose_place(words)
+        elif answer.status_code != 503:
             words = f"a reader was answered {answer.status_code}: {words}"
             self._history.violated("feed", words)
         elif "Retry-After" not in answer.headers:
             self._history.violated("503", f"a reader was answered without Retry-After: {words}")
+
+    def _lose_place(self, words: str) -> None:
+        """What this reader was shown is no longer so: say it once, and begin anew."""
+        order = self.order
+        shown = f"{order.name} of {order.workspace}, shown the first {order.sequence} events"
+        self._history.violated("feed", f"{shown}, was told that they are lost: {words}")
+        self._cursor, self.order = "", Order(self._history, order.name, order.workspace)
 
     async def close(self) -> None:
         """Hang up."""
@@ -190,11 +204,15 @@ async def _nothing(_error: Exception) -> None:
 
 async def following(readers: list[FeedReader], stream: StreamReader) -> None:
     """Let all of them follow, until this is cancelled; every second one as server-sent events."""
+    tasks = [
+        asyncio.create_task(reader.stream() if number % 2 else reader.poll())
+        for number, reader in enumerate(readers)
+    ]
+    tasks.append(asyncio.create_task(stream.follow()))
     try:
-        async with asyncio.TaskGroup() as group:
-            for number, reader in enumerate(readers):
-                group.create_task(reader.stream() if number % 2 else reader.poll())
-            group.create_task(stream.follow())
+        await asyncio.gather(*tasks)
     finally:
+        # A group of tasks cancels each once, and the client of NATS may swallow that.
+        await end(*tasks)
         for reader in readers:
             await reader.close()

@@ -18,8 +18,9 @@ from tests.faults.load import Load, Pace, loaded
 from tests.faults.system import System, a_system
 from tests.support.signals import lapse, until
 
+SERVING_SECONDS: Final = 30.0
 RECOVERY_SECONDS: Final = 60.0
-"""So long after a fault is healed may the service be away; longer is a violation."""
+"""So long after a fault is healed may the service be away, or something be amiss with it."""
 _WARM_UP_WRITES: Final = 20
 _CALM_WRITES: Final = 50
 _AT_ONCE: Final = (1, 1, 2, 3)
@@ -171,11 +172,14 @@ class Runner:
                 and history.fresh_at[-1] > healed
             )
 
-        for what, is_true in (("serves again", serves), ("is ready", system.is_ready)):
+        for what, is_true, seconds in (
+            ("writes and reads are not answered again", serves, SERVING_SECONDS),
+            ("/health/ready does not say that all is well", system.is_ready, RECOVERY_SECONDS),
+        ):
             try:
-                await until(is_true, RECOVERY_SECONDS)
+                await until(is_true, seconds)
             except TimeoutError:
-                words = f"{RECOVERY_SECONDS:.0f} s after {', '.join(names)}: it never {what}"
+                words = f"{seconds:.0f} s after the end of {', '.join(names)}: {what}"
                 history.violated("recovery", words)
 
     async def _calm(self, history: History) -> None:

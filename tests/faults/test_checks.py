@@ -214,6 +214,11 @@ def lose_an_update(run: Evidence) -> None:
     run.writes[2].data["tags"] = []
 
 
+def lose_a_creation(run: Evidence) -> None:
+    """The feed of a customer begins with an update."""
+    run.feeds["acme"] = run.feeds["acme"][1:]
+
+
 def skip_in_feed(run: Evidence) -> None:
     """The feed does not show an event."""
     del run.feeds["globex"][1]
@@ -318,6 +323,8 @@ FORGERIES: Final[list[tuple[str, Callable[[Evidence], None]]]] = [
     ("explained", invent),
     ("explained", do_what_was_refused),
     ("decided", lose_an_update),
+    ("decided", lose_a_creation),
+    ("read model is fold", lose_a_creation),
     ("feed is log", skip_in_feed),
     ("feed is log", swap_in_feed),
     ("stream is log", drop_message),

@@ -1,13 +1,18 @@
 """`make faults`: what can be chosen, and what a run is made of."""
 
+import io
 from contextlib import nullcontext
 
+import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
-from tests.faults.__main__ import _again, _chosen, _rounds, faults
+from tests.faults.__main__ import _again, _causes, _chosen, _rounds, faults
 from tests.faults.catalogue import FAULTS
 from tests.faults.faults import Fault
-from tests.faults.history import longest_gap
+from tests.faults.history import Violation, longest_gap
+from tests.faults.run import Outcome
+from tests.faults.showing import show_violations
 
 
 def a_fault(name: str, *, is_alone: bool = False) -> Fault:
@@ -27,6 +32,39 @@ def test_a_name_that_no_fault_has_is_a_wrong_use() -> None:
 
     assert said.exit_code == 2
     assert "kill-nobody" in said.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        ("--round 0 --minutes 1", "--round"),
+        ("--longest 0", "--longest"),
+        ("--minutes 1 --only poison-customers,restored-postgres", "--minutes"),
+    ],
+)
+def test_what_would_run_nothing_is_a_wrong_use(words: str, named: str) -> None:
+    said = CliRunner().invoke(faults, words.split())
+
+    assert said.exit_code == 2
+    assert named in said.stderr
+
+
+def test_the_cause_is_told_and_not_how_many_tasks_it_passed() -> None:
+    error = ExceptionGroup("tasks", [ExceptionGroup("tasks", [ValueError("a")]), KeyError("b")])
+
+    assert _causes(error) == ["ValueError: a", "KeyError: 'b'"]
+
+
+def test_one_violation_of_each_check_is_shown_before_more_of_the_same() -> None:
+    found = [Violation(check="order", words="again") for _ in range(9)]
+    found.append(Violation(check="commands", words="customers verify ended with 1"))
+    console = Console(file=io.StringIO(), record=True)
+
+    show_violations(Outcome(seed=7, violations=found, excerpts=[[]] * 10), console)
+
+    said = console.export_text()
+    assert said.index("customers verify") < said.index("again", said.index("again") + 1)
+    assert "and more: {'order': 2}" in said
 
 
 def test_a_beginning_means_all_that_begin_so() -> None:

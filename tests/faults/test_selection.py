@@ -19,7 +19,7 @@ from tests.faults.checks import check, erased_positions
 from tests.faults.clients import Board
 from tests.faults.evidence import Evidence, caught_up, gather
 from tests.faults.faults import Fault
-from tests.faults.history import History
+from tests.faults.history import History, Write
 from tests.faults.load import Load, Pace, loaded
 from tests.faults.readers import Order
 from tests.faults.run import Round, Runner
@@ -51,7 +51,7 @@ SELECTION: Final = (
     "pause-relay-2",
 )
 """Each for a second; longer ones, all others, and several at once are what `make faults` is for."""
-_SECONDS: Final = {"pause-relay-1": 5.0, "pause-relay-2": 5.0}
+_SECONDS: Final = {"pause-relay-1": 6.0, "pause-relay-2": 6.0}
 """So long that the other relay takes over, and the one that goes on believes in its old place."""
 _SEED: Final = 7
 
@@ -98,13 +98,13 @@ async def test_what_is_tampered_with_in_a_real_system_is_named() -> None:
             lost = _lose_a_row(system.settings)
             position = await _lose_a_message(system.settings)
             _change_metadata(system.settings)
-            update = next(one for one in history.acknowledged() if one.kind == "update")
+            update = _update_to_change(load, lost)
             update.data["email"] = "somebody@else.com"
             evidence = await gather(system, history)
             found = check(evidence)
+            await _take_own_for_foreign(load, lost, update.customer)
             await _read_something_else(load)
             await next(one for one in load.clients if one.name == update.client).repeat_one(update)
-            await _take_own_for_foreign(load)
             load.stream.holes.append(position)
             load.account_for_holes(erased_positions(evidence))
             assert _is_excerpt_of(history, update.marker)
@@ -177,14 +177,22 @@ async def _read_something_else(load: Load) -> None:
     await client._look()
 
 
-async def _take_own_for_foreign(load: Load) -> None:
+def _update_to_change(load: Load, lost: str) -> Write:
+    """An update of somebody who is still there for all to see."""
+    there = {one.id for client in load.clients for one in client.known} - {lost}
+    done = load.clients[0].history.acknowledged()
+    return next(one for one in done if one.kind == "update" and one.customer in there)
+
+
+async def _take_own_for_foreign(load: Load, *others: str) -> None:
     """A client takes what it can read and write itself for another workspace's."""
     client = load.clients[0]
+    live = [one for one in client.known if not one.is_deleted and one.id not in others]
     board = Board()
     board.newest = [
         write
-        for write in load.clients[0]._history.acknowledged()
-        if write.customer in {one.id for one in client.known} and "email" in write.data
+        for write in client.history.acknowledged()
+        if any(write.data == one.document for one in live)
     ]
     client._others = [board]
     await client._look_abroad()

@@ -11,11 +11,16 @@ import pytest
 from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
+from events.envelope import CustomerId, StreamVersion
+from events.log import PostgresLog
 from runtime.embedded import EmbeddedPostgres, make_folder
+from runtime.ids import new_id
 from runtime.postgres import COPY_SECONDS, NotCopied, Pool, Role, ask, connect_copied, make_pool
+from runtime.sessions import OpenTransaction, ask_transactions
 from runtime.settings import Settings
 from runtime.tasks import end
-from tests.support.signals import turns
+from tests.support.builders import ACME
+from tests.support.signals import turns, until
 
 
 @pytest.fixture(scope="module")
@@ -81,3 +86,37 @@ async def test_nothing_is_shown_to_a_relay_that_the_standby_may_lack(lonely: Set
     with pytest.raises(psycopg.OperationalError):
         await connect_copied(lonely, Role.RELAY, "test relay")
     assert loop.time() - began >= COPY_SECONDS
+
+
+async def test_that_there_was_nothing_to_write_is_no_answer_either(
+    lonely: Settings, pool: Pool
+) -> None:
+    stopping = asyncio.create_task(_stop_waits(lonely.database_url))
+    try:
+        with pytest.raises(NotCopied):
+            await PostgresLog(pool, 1).are_newest(ACME, {CustomerId(new_id()): StreamVersion(1)})
+    finally:
+        await end(stopping)
+
+
+async def test_the_doctor_asks_for_the_standby_of_a_commit_that_waits_for_it(
+    lonely: Settings, pool: Pool
+) -> None:
+    async def write(connection: AsyncConnection[TupleRow]) -> None:
+        async with connection.transaction():
+            await connection.execute("SELECT pg_advisory_xact_lock(730541, 1)")
+            await connection.execute("INSERT INTO kept VALUES (1)")
+
+    def waiting() -> list[OpenTransaction]:
+        found = ask_transactions(lonely, append_seconds=0)
+        return [one for one in found if one.awaits_standby]
+
+    writing = asyncio.create_task(ask(pool, write))
+    try:
+        await until(lambda: bool(waiting()))
+        [told] = waiting()
+    finally:
+        await end(writing)
+    assert told.words.endswith("and waits for the synchronous standby: no write goes on")
+    assert "start the standby" in told.mend
+    assert "terminate" not in told.mend

@@ -8,10 +8,11 @@ from msgspec.structs import replace
 from psycopg import AsyncConnection
 
 from events.append import Appended, GroupRefused
+from events.append_call import APPEND, parameters_of
 from events.chain import first_bad_position
 from events.envelope import Position
 from events.keys import Keyring
-from events.log import _APPEND, LogReader, PostgresLog, _parameters
+from events.log import LogReader, PostgresLog
 from runtime.postgres import Role, connect
 from runtime.settings import Settings
 from tests.support.builders import ACME, Writer
@@ -81,7 +82,7 @@ async def test_appending_above_read_committed_is_refused(
     async with await connect(settings, Role.API, "test") as connection:
         await connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ")
         with pytest.raises(psycopg.errors.InvalidTransactionState, match="READ COMMITTED"):
-            await connection.execute(_APPEND, _parameters(1, [filled.creation()]))
+            await connection.execute(APPEND, parameters_of(1, [filled.creation()]))
         await connection.execute("ROLLBACK")
 
 
@@ -91,7 +92,7 @@ async def test_a_reader_never_sees_a_later_position_before_an_earlier_one(
     """A transaction that appended and is held open keeps everybody behind it, not past it."""
     async with await connect(settings, Role.API, "slow writer") as slow:
         await slow.execute("BEGIN")
-        await slow.execute(_APPEND, _parameters(settings.log_id, [filled.creation()]))
+        await slow.execute(APPEND, parameters_of(settings.log_id, [filled.creation()]))
         others = asyncio.gather(*(postgres_log.append([filled.creation()]) for _ in range(3)))
         await _wait_for_lock_waiters(settings, 1)
 

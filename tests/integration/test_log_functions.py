@@ -8,10 +8,11 @@ from psycopg import AsyncConnection
 from psycopg.rows import TupleRow
 
 from events.append import Appended
+from events.append_call import APPEND, parameters_of
 from events.customer import CustomerErased
 from events.envelope import CustomerId, StreamVersion
 from events.keys import Keyring
-from events.log import _APPEND, PostgresLog, _parameters
+from events.log import PostgresLog
 from events.receipts import ReceiptHasher
 from runtime.ids import new_id
 from runtime.postgres import Role, connect
@@ -113,7 +114,7 @@ async def test_a_look_up_planned_on_an_empty_log_scans_no_full_one(
         await owner.execute(query, asked)
     # By this very session, because another one's readings may be counted at any later moment.
     groups = [writer.group(writer.event(customer)), *(writer.creation() for _ in range(400))]
-    await owner.execute(_APPEND, _parameters(settings.log_id, groups))
+    await owner.execute(APPEND, parameters_of(settings.log_id, groups))
     before = await events_read(owner, settings)
     await owner.execute(query, asked)
 

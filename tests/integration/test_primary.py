@@ -1,7 +1,10 @@
 """Which Postgres is the primary, and what may be answered from it when a standby is waited for."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
+from contextlib import contextmanager
+from pathlib import Path
+from secrets import token_urlsafe
 
 import psycopg
 import pytest
@@ -10,10 +13,14 @@ from psycopg import AsyncConnection
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.rows import TupleRow
 
+from runtime.embedded import EmbeddedPostgres, make_folder
 from runtime.embedded.ports import free_port
 from runtime.postgres import Pool, Role, ask, await_copies, connect, make_pool
 from runtime.primary import NotPrimary, primary_of
 from runtime.settings import Settings
+from tests.support.signals import until
+
+PASSWORD = token_urlsafe(18)
 
 
 def beside_nobody(url: str, **parameters: str) -> str:
@@ -88,6 +95,58 @@ async def test_a_server_that_takes_no_writes_at_all_is_a_database_that_is_away(
 
     with pytest.raises(psycopg.OperationalError):
         await ask(pool, write)
+
+
+@contextmanager
+def a_server(folder: Path, port: int, *, is_promoted: bool = False) -> Generator[EmbeddedPostgres]:
+    """A Postgres of its own, with the role of an API; one that was promoted has a new timeline."""
+    server = EmbeddedPostgres(make_folder(folder), password=PASSWORD, port=port, durable=False)
+    try:
+        server.launch()
+        server.wait_ready()
+        with psycopg.connect(server.url, autocommit=True) as owner:
+            owner.execute("CREATE ROLE customers_api")
+            [data] = owner.execute("SHOW data_directory").fetchone() or ("",)
+        if is_promoted:
+            server.stop()
+            Path(data, "standby.signal").touch()
+            server.launch()
+            server.wait_ready()
+            with psycopg.connect(server.url, autocommit=True) as owner:
+                owner.execute("SELECT pg_promote()")
+        yield server
+    finally:
+        server.stop()
+        server.erase()
+
+
+async def test_who_waits_for_an_old_primary_is_answered_by_the_new_one_as_soon_as_it_is_seen(
+    tmp_path: Path,
+) -> None:
+    ports = [free_port(), free_port()]
+    with a_server(tmp_path / "old", ports[0]) as old:
+        url = make_conninfo(old.url, host="127.0.0.1,127.0.0.1", port=",".join(map(str, ports)))
+        two = Settings(database_url=url)
+        asked: list[int] = []
+
+        async def ask_for_ever(connection: AsyncConnection[TupleRow]) -> int:
+            asked.append(connection.info.port)
+            if connection.info.port == ports[0]:
+                # As a commit whose standby has left.
+                await connection.execute("SELECT pg_sleep(600)")
+            return connection.info.port
+
+        async with make_pool(two, Role.API, "test api", size=2) as pool:
+            asking = asyncio.create_task(ask(pool, ask_for_ever))
+            await until(lambda: asked == [ports[0]])
+            with a_server(tmp_path / "new", ports[1], is_promoted=True):
+
+                async def is_answered() -> bool:
+                    async with await connect(two, Role.API, "test beat"):
+                        return asking.done()
+
+                await until(is_answered)
+                assert await asking == ports[1]
 
 
 async def test_without_a_standby_nothing_is_waited_for_and_nothing_written(

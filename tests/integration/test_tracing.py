@@ -98,7 +98,7 @@ def test_traces_without_what_makes_them_say_what_to_install(
     with pytest.raises(Failure) as failure:
         make_tracer(replace(settings, traces_url="http://127.0.0.1:4318"), "api")
     assert "opentelemetry.sdk.trace is not installed" in failure.value.reason
-    assert "customers[tracing]" in failure.value.try_next
+    assert "'.[tracing]'" in failure.value.try_next
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:4318", "ftp://collector", "http://"])

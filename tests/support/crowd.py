@@ -18,6 +18,7 @@ from runtime.web.envelope import BASE_PATH, success
 from runtime.web.frame import Frame
 from runtime.web.json_body import BULK_LIMIT, read_bytes
 from runtime.web.problems import AnyRequest
+from runtime.web.rate_limit import RateLimit
 from runtime.web.server import serve
 from tests.support.signals import LIMIT_SECONDS, turns, until
 from tests.support.web import ALMIGHTY, READER, Keys, Probes
@@ -25,6 +26,8 @@ from tests.support.web import ALMIGHTY, READER, Keys, Probes
 ACME, GLOBEX = READER, ALMIGHTY
 """The keys of two workspaces."""
 LARGE = 8 * 1024 * 1024
+MANY = 100_000
+"""What a key may ask a minute: more than any test does."""
 
 
 class Gate(Struct):
@@ -184,11 +187,16 @@ def a_request(
 
 
 @asynccontextmanager
-async def a_server(limits: Limits) -> AsyncGenerator[Served]:
+async def a_server(limits: Limits, *, drain_seconds: float = 0) -> AsyncGenerator[Served]:
     """The app with these limits, until the block ends; its gate is closed."""
     gate = Gate(opened=asyncio.Event())
     admission = Admission(limits)
-    frame = Frame(Authentication(Keys().lookup), Probes().checks(), admission=admission)
+    frame = Frame(
+        Authentication(Keys().lookup),
+        Probes().checks(),
+        rate_limit=RateLimit(MANY),
+        admission=admission,
+    )
     app = Litestar(
         [Router(BASE_PATH, route_handlers=[held, held_write, quick, large, stream])],
         plugins=[frame],
@@ -198,7 +206,14 @@ async def a_server(limits: Limits) -> AsyncGenerator[Served]:
     stop = asyncio.Event()
     announced: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     serving = asyncio.create_task(
-        serve(app, "127.0.0.1", 0, announce=announced.set_result, stop=stop)
+        serve(
+            app,
+            "127.0.0.1",
+            0,
+            announce=announced.set_result,
+            stop=stop,
+            drain_seconds=drain_seconds,
+        )
     )
     try:
         served = Served(json.loads(await announced)["port"], admission, gate, stop)

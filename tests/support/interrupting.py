@@ -4,7 +4,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 
 from command_side.app import CommandSide, command_side
-from events.append import Replayed
+from events.append import Replayed, StreamEvent
 from events.envelope import CustomerId, Position, WorkspaceId
 from events.erasure import Erasures
 from events.erasure_receipt import Retention
@@ -25,6 +25,8 @@ class InterruptedLog(MemoryLog):
         """Behind a look-up of external_ids."""
         self.receipt_interruption: Callable[[], Awaitable[object]] | None = None
         """Behind a look-up of a receipt."""
+        self.newest_interruption: Callable[[], Awaitable[object]] | None = None
+        """Behind a look-up of customers."""
 
     async def find_reservations(
         self, workspace_id: WorkspaceId, external_ids: list[str]
@@ -40,6 +42,16 @@ class InterruptedLog(MemoryLog):
         """The receipt as it is now; then the interruption."""
         found = await super().read_receipt(workspace_id, key_hmac)
         interruption, self.receipt_interruption = self.receipt_interruption, None
+        if interruption is not None:
+            await interruption()
+        return found
+
+    async def read_newest(
+        self, workspace_id: WorkspaceId, stream_ids: list[CustomerId]
+    ) -> dict[CustomerId, StreamEvent]:
+        """The customers as they are now; then the interruption."""
+        found = await super().read_newest(workspace_id, stream_ids)
+        interruption, self.newest_interruption = self.newest_interruption, None
         if interruption is not None:
             await interruption()
         return found

@@ -1,5 +1,7 @@
 """Stored forms are for ever: a file per type and version, written once, never edited."""
 
+import pickle
+
 import msgspec
 import pytest
 from msgspec import Raw
@@ -67,6 +69,12 @@ def test_every_version_ever_stored_decodes_to_the_newest_form(
     golden = golden_event(event_type, version)
 
     assert codec.decode(event_type, version, golden) == EXAMPLES[event_type]
+
+
+def test_an_event_from_the_future_is_named_between_processes_too() -> None:
+    named = pickle.loads(pickle.dumps(UnknownEvent("CustomerCreated", 2)))  # noqa: S301 - our own
+
+    assert (type(named), str(named)) == (UnknownEvent, str(UnknownEvent("CustomerCreated", 2)))
 
 
 def test_an_event_from_the_future_is_named() -> None:

@@ -1,5 +1,6 @@
 """What is told at a scrape: what is known, and nothing that is not."""
 
+import asyncio
 from typing import Literal
 
 import psycopg
@@ -60,6 +61,21 @@ async def test_servers_are_asked_once_a_second_however_often_somebody_scrapes() 
     for _ in range(5):
         assert 'customers_health_check{check="database"} 1.0' in await told(metrics)
     assert asked == 1
+
+
+async def test_all_who_ask_at_once_share_a_page_that_is_made_behind_their_asking() -> None:
+    metrics, made = Metrics(), 0
+
+    def count() -> float:
+        nonlocal made
+        made += 1
+        return made
+
+    metrics.gauge("customers_pages", "Made until now.", count)
+    await told(metrics)
+    pages = await asyncio.gather(*(told(metrics) for _ in range(50)))
+    assert made == 2
+    assert all("customers_pages 2.0" in page for page in pages)
 
 
 async def test_of_all_conditions_the_present_one_is_told() -> None:

@@ -36,8 +36,10 @@ class Line:
             self.served.append(label or name)
             self.held.append(place)
 
-        if place.take(serve, lambda: self.refused.append(label or name)):
+        if place.take():
             serve()
+        else:
+            place.line_up(serve, lambda: self.refused.append(label or name))
         return place
 
     def finish(self, count: int = 1) -> None:
@@ -137,7 +139,8 @@ async def test_who_has_gone_gets_no_place() -> None:
     line.ask("acme")
     gone = Place(places, "acme", lambda: True)
     refused: list[bool] = []
-    assert not gone.take(lambda: None, lambda: refused.append(True))
+    assert not gone.take()
+    gone.line_up(lambda: None, lambda: refused.append(True))
     line.ask("acme", label="next")
     line.finish()
     assert line.served == ["acme", "next"]

@@ -25,7 +25,6 @@ from runtime.web.openapi.kit import (
 from runtime.web.problem_types import PROBLEMS
 from runtime.web.problems import database_unavailable, unforeseen
 from runtime.web.rate_limit import too_many_requests
-from runtime.web.wrong_keys import too_many_wrong_keys
 
 _HEADERS_OF: Final[dict[int, Sequence[str]]] = {
     401: ["WWW-Authenticate"],
@@ -128,7 +127,6 @@ def _missing(scope: str) -> str:
 FAILURES: Final[dict[str, FailureExample]] = {
     "invalid_key": failure(invalid_key()),
     "rate_limited": failure(too_many_requests(6000, 1)),
-    "too_many_wrong_keys": failure(too_many_wrong_keys(60)),
     "internal": failure(unforeseen(EXAMPLE_REQUEST_ID)),
     "unavailable": failure(database_unavailable()),
 }
@@ -141,8 +139,7 @@ def scope_failures(scopes: Iterable[str]) -> dict[str, FailureExample]:
 
 def failures_of_key(scope: str) -> list[str]:
     """Names of the failures that every call with a key may answer."""
-    of_key = ["invalid_key", _missing(scope), "rate_limited", "too_many_wrong_keys"]
-    return [*of_key, "internal", "unavailable"]
+    return ["invalid_key", _missing(scope), "rate_limited", "internal", "unavailable"]
 
 
 def failure_answers(
