@@ -180,7 +180,8 @@ class Runner:
                 await until(is_true, seconds)
             except TimeoutError:
                 words = f"{seconds:.0f} s after the end of {', '.join(names)}: {what}"
-                history.violated("recovery", words)
+                unwell = await system.unwell()
+                history.violated("recovery", f"{words} ({unwell})" if unwell else words)
 
     async def _calm(self, history: History) -> None:
         """Once it serves again, it refuses nobody, over none of its connections."""

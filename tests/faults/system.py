@@ -116,13 +116,18 @@ class System:
 
     async def is_ready(self) -> bool:
         """Whether all of it works: every check of /health/ready, past the client's line."""
+        return not await self.unwell()
+
+    async def unwell(self) -> str:
+        """What /health/ready says is not well, and why; empty when all is."""
         try:
             async with httpx.AsyncClient(timeout=5) as client:
                 answer = await client.get(f"http://127.0.0.1:{self.api_port}/health/ready")
-                checks = answer.json()["checks"].values()
-        except httpx.HTTPError:
-            return False
-        return answer.status_code == 200 and all(check["ok"] for check in checks)
+        except httpx.HTTPError as error:
+            return f"it does not answer: {type(error).__name__}"
+        checks: dict[str, dict[str, str]] = answer.json()["checks"]
+        failed = [f"{name}: {check['detail']}" for name, check in checks.items() if not check["ok"]]
+        return "; ".join(failed) or ("" if answer.status_code == 200 else answer.text)
 
     async def supervise(self, part: Part) -> None:
         """Start a part again whenever it is dead and wanted."""
