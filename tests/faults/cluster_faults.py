@@ -6,6 +6,7 @@ from typing import Final
 
 from tests.faults.cluster import APIS, PROJECTORS, RELAYS, Cluster
 from tests.faults.faults import Fault, register
+from tests.faults.parts import killed
 from tests.faults.system import System
 from tests.support.signals import lapse, until
 
@@ -100,17 +101,8 @@ async def _has_leader(cluster: Cluster) -> bool:
 
 
 def _killing(name: str) -> Fault:
-    @asynccontextmanager
-    async def inject(cluster: Cluster) -> AsyncGenerator[None]:
-        part = cluster.parts[name]
-        part.is_wanted = False
-        part.kill()
-        try:
-            yield
-        finally:
-            await part.start()
-
-    return _fault(f"kill-{name}", f"kill -9 of {name}, one of two", inject)
+    about = f"kill -9 of {name}, one of two"
+    return _fault(f"kill-{name}", about, lambda cluster: killed(cluster.parts[name]))
 
 
 def _fault(

@@ -6,8 +6,8 @@ import signal
 import subprocess
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -182,3 +182,19 @@ class Nats(Part):
 def _children_of(pid: int) -> list[int]:
     text = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii")
     return [int(child) for child in text.split()]
+
+
+@asynccontextmanager
+async def away(part: Part, end: Callable[[], None]) -> AsyncGenerator[None]:
+    """End a part, and have nobody start it before the block is over."""
+    part.is_wanted = False
+    end()
+    try:
+        yield
+    finally:
+        await part.start()
+
+
+def killed(part: Part) -> AbstractAsyncContextManager[None]:
+    """`away` by kill -9."""
+    return away(part, part.kill)

@@ -4,22 +4,13 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from tests.faults.faults import Fault, register
+from tests.faults.parts import away, killed
 from tests.faults.system import PROCESSES, System
 
 
 def _killing(name: str) -> Fault:
-    @asynccontextmanager
-    async def inject(system: System) -> AsyncGenerator[None]:
-        part = system.parts[name]
-        part.is_wanted = False
-        part.kill()
-        try:
-            yield
-        finally:
-            await part.start()
-
     about = f"kill -9 of {name}, which stays away for a while"
-    return Fault(name=f"kill-{name}", about=about, inject=inject)
+    return Fault(name=f"kill-{name}", about=about, inject=lambda system: killed(system.parts[name]))
 
 
 def _blinking(name: str) -> Fault:
@@ -56,22 +47,12 @@ def _restarting(name: str) -> Fault:
     return Fault(name=f"restart-{name}", about=about, inject=inject, longest=2.0)
 
 
-@asynccontextmanager
-async def _crashing(system: System) -> AsyncGenerator[None]:
-    system.postgres.is_wanted = False
-    system.postgres.crash()
-    try:
-        yield
-    finally:
-        await system.postgres.start()
-
-
 for _name in (*PROCESSES, "postgres", "nats"):
     register(_killing(_name), _blinking(_name), _pausing(_name), _restarting(_name))
 register(
     Fault(
         name="crash-postgres",
         about="Postgres is shut down at once (SIGQUIT) and recovers from its WAL",
-        inject=_crashing,
+        inject=lambda system: away(system.postgres, system.postgres.crash),
     )
 )

@@ -5,7 +5,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Final
 
@@ -76,17 +76,15 @@ async def _run(*command: str | Path) -> None:
     await asyncio.to_thread(subprocess.run, command, check=True)
 
 
-@asynccontextmanager
-async def _tables_full(system: System) -> AsyncGenerator[None]:
+def _tables_full(system: System) -> AbstractAsyncContextManager[None]:
     """Tables cannot grow; what is written of the WAL still has its room."""
-    async with _postgres_full(system):
-        yield
+    return _full(system, system.postgres, data_of(system))
 
 
 @asynccontextmanager
 async def _wal_full(system: System) -> AsyncGenerator[None]:
     """The WAL cannot grow either: Postgres panics, and cannot recover before there is room."""
-    async with _postgres_full(system):
+    async with _full(system, system.postgres, data_of(system)):
         await asyncio.to_thread(_use_up_wal, system)
         yield
 
@@ -98,11 +96,15 @@ def _use_up_wal(system: System) -> None:
         raise AssertionError("the WAL still has room")
 
 
+def _jetstream_full(system: System) -> AbstractAsyncContextManager[None]:
+    """NATS gives JetStream up on a full disk: an operator makes room and starts it again."""
+    return _full(system, system.nats, system.folder / "nats-data" / "nats" / "jetstream")
+
+
 @asynccontextmanager
-async def _postgres_full(system: System) -> AsyncGenerator[None]:
+async def _full(system: System, server: Part, folder: Path) -> AsyncGenerator[None]:
     """Who fills the disk goes away in the end: the server then has room, and begins again."""
-    folder = data_of(system)
-    async with a_small_disk(system.postgres, folder):
+    async with a_small_disk(server, folder):
         # Sessions that stand meet it while they write, not only those that begin.
         await until(system.is_ready, 60)
         ballast = await asyncio.to_thread(fill, folder)
@@ -110,20 +112,7 @@ async def _postgres_full(system: System) -> AsyncGenerator[None]:
             yield
         finally:
             ballast.unlink(missing_ok=True)
-            await until(lambda: system.postgres.is_alive, 60)
-
-
-@asynccontextmanager
-async def _jetstream_full(system: System) -> AsyncGenerator[None]:
-    """NATS gives JetStream up on a full disk: an operator makes room and starts it again."""
-    folder = system.folder / "nats-data" / "nats" / "jetstream"
-    async with a_small_disk(system.nats, folder):
-        await until(system.is_ready, 60)
-        ballast = await asyncio.to_thread(fill, folder)
-        try:
-            yield
-        finally:
-            ballast.unlink(missing_ok=True)
+            await until(lambda: server.is_alive, 60)
 
 
 register(
